@@ -1,0 +1,215 @@
+"""The nouns that rooms hand to each other: frozen dataclasses, no behaviour, no imports from other rooms.
+
+Conventions, everywhere in Kryss: longitudes and latitudes are WGS84 degrees; bearings are degrees clockwise from true
+north; covariances are in metres squared in a local east-north frame; instants are timezone-aware UTC datetimes; boxes are
+``(left, top, right, bottom)`` in pixels of the *upright* image at its original size (``Image.width`` and ``height`` swapped
+where the EXIF orientation is 5 to 8), whatever size of thumbnail was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+PoseOrigin = Literal["sfm", "gps"]
+Box = tuple[float, float, float, float]
+Covariance = tuple[float, float, float]
+"""``(east_east, east_north, north_north)`` in m^2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a camera was and how it was turned, with the origin of the claim kept."""
+
+    origin: PoseOrigin
+    lon: float
+    lat: float
+    altitude_m: float | None = None
+    heading_deg: float | None = None
+    rotation: tuple[float, float, float] | None = None
+    """Angle-axis (radians) of the rotation that takes world ENU to camera (x right, y down, z forward)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One Mapillary photo."""
+
+    id: str
+    sequence_id: str
+    captured_at: datetime
+    width: int
+    height: int
+    gps: Pose | None
+    sfm: Pose | None
+    camera_type: str = "perspective"
+    camera_parameters: tuple[float, float, float] | None = None
+    """Focal length over max(width, height), k1, k2; None where the service has none."""
+    exif_orientation: int = 1
+    is_pano: bool = False
+    make: str | None = None
+    model: str | None = None
+    creator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A box of a class with a score in one image, made by one model version."""
+
+    image_id: str
+    model_key: str
+    """``name@version`` of the weights registry."""
+    ordinal: int
+    """0, 1, ... by falling score inside (image, model)."""
+    class_name: str
+    score: float
+    box: Box
+    depth: float | None = None
+    """Median monocular depth inside the box; metres only if the depth model claims them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A detection placed on the ground."""
+
+    image_id: str
+    model_key: str
+    ordinal: int
+    sequence_id: str
+    captured_at: datetime
+    class_name: str
+    score: float
+    camera_lon: float
+    camera_lat: float
+    camera_sigma_m: float
+    """One-axis standard deviation of the camera position."""
+    pose_origin: PoseOrigin
+    bearing_deg: float
+    bearing_sigma_deg: float
+    range_m: float
+    range_sigma_m: float
+    method: str
+    """How the range was found, e.g. ``known-size``."""
+    lon: float
+    lat: float
+    covariance: Covariance
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedPose:
+    """A pose that was not believed, with the reason that the report prints."""
+
+    image_id: str
+    origin: PoseOrigin
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FusedObject:
+    """One cluster of sightings: what positioning hands to history, before it has an identity."""
+
+    class_name: str
+    lon: float
+    lat: float
+    covariance: Covariance
+    error_radius_m: float
+    """Radius that holds the true position with 95 % probability."""
+    sightings: tuple[Sighting, ...]
+
+
+ObjectStatus = Literal["standing", "unconfirmed", "ended"]
+"""``unconfirmed``: seen in one image only. ``ended``: negative evidence says it has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreetObject:
+    """One physical sign or light. The id never changes and is never reused."""
+
+    id: str
+    class_name: str
+    lon: float
+    lat: float
+    covariance: Covariance
+    error_radius_m: float
+    first_seen_at: datetime
+    last_seen_at: datetime
+    status: ObjectStatus
+    standing_probability: float
+    ended_after: datetime | None
+    """Valid time ends in (last_seen_at, ended_before]: the first look that missed it ..."""
+    ended_before: datetime | None
+    """... and the look that settled it. Both None while it stands."""
+    evidence: tuple[tuple[str, int], ...]
+    """``(image_id, ordinal)`` of the sightings it was made from, sorted."""
+    misses: tuple[str, ...] = ()
+    """Image ids that should have shown it after ``last_seen_at`` and did not, sorted by capture time."""
+    facing_deg: float | None = None
+    model_key: str = ""
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """What was believed of a StreetObject over an interval of system time."""
+
+    object: StreetObject
+    known_from: datetime
+    known_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intersection:
+    """A junction with a centre, an area polygon and the speed limit that shaped it."""
+
+    id: str
+    """From its source: ``nvdb:<node id>``, ``osm:<smallest node id>``, ``area:<feature id>``. Never from row order."""
+    source: str
+    lon: float
+    lat: float
+    speed_limit_kmh: float
+    area: tuple[tuple[float, float], ...]
+    """Closed exterior ring, counter-clockwise, ``(lon, lat)``."""
+    name: str | None = None
+    kind: str | None = None
+    arms: int | None = None
+    members: tuple[str, ...] = ()
+    """Source ids of the nodes that were consolidated, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Municipality:
+    """The unit of a refresh: one boundary, one pair of DAGs."""
+
+    code: str
+    name: str
+    country: str
+    boundary: dict = field(hash=False)
+    """GeoJSON Polygon or MultiPolygon geometry, WGS84."""
+
+
+PhotoOutcome = Literal["ok", "failed", "gone"]
+"""``failed`` is tried again by the next run; ``gone`` was confirmed by a second look and is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoResult:
+    """What became of one photo in one run with one model."""
+
+    image_id: str
+    outcome: PhotoOutcome
+    reason: str | None = None
+    detections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One published, immutable, dated version of the layer."""
+
+    code: str
+    name: str
+    """``YYYY-MM-DD.N``"""
+    url: str
+    intersections: int
+    objects: int
+    sha256: str
+    """Of ``manifest.json``."""
