@@ -135,10 +135,8 @@ class StreetObject:
     last_seen_at: datetime
     status: ObjectStatus
     standing_probability: float
-    ended_after: datetime | None
-    """Valid time ends in (last_seen_at, ended_before]: the first look that missed it ..."""
-    ended_before: datetime | None
-    """... and the look that settled it. Both None while it stands."""
+    ended_at: datetime | None
+    """Capture time of the first look that missed it: it went between ``last_seen_at`` and this. None while it stands."""
     evidence: tuple[tuple[str, int], ...]
     """``(image_id, ordinal)`` of the sightings it was made from, sorted."""
     misses: tuple[str, ...] = ()
