@@ -1,0 +1,182 @@
+"""Settings and municipalities: validated YAML, overridable by the environment.
+
+Municipalities come from the files and folders that ``KRYSS_MUNICIPALITIES`` names (``os.pathsep`` between them, later ones
+win); without it from ``include/municipalities.yaml``. Everything that belongs to one machine comes from the environment
+(``Settings.from_env``). Secrets are only ever in the environment or in an Airflow connection, never in these files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBACK_TOKEN = "MLY|1|" + "0" * 32
+"""The token that the playback servers accept. Not a secret: it opens nothing but a recorded area on loopback."""
+
+RoadSource = Literal["nvdb", "overpass", "junctions"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used: names the file, the key and the value."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Services(_Strict):
+    """Base URLs of the services a municipality is read from. None: the service's public address."""
+
+    mapillary_graph: str | None = None
+    mapillary_tiles: str | None = None
+    nvdb: str | None = None
+    overpass: str | None = None
+    kommuneinfo: str | None = None
+    junctions: str | None = None
+    """File path or URL of a GeoJSON of junction points with ``speed_limit_kmh``."""
+
+    @field_validator("*")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        if value and (urlsplit(value).password or "access_token" in value):
+            raise ValueError("a URL here must not carry a token or password: put it in an Airflow connection")
+        return value
+
+
+class MunicipalityConfig(_Strict):
+    """One municipality: what is refreshed, when, from where, with what."""
+
+    code: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    """Kryss's own key: in DAG ids, in PostGIS, in the folder of the releases."""
+    source_code: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    """The municipality's number in the road and boundary services, where it is not the code."""
+    name: str = Field(min_length=1)
+    country: str = Field("NO", pattern=r"^[A-Z]{2}$")
+    region: str = Field("eu", pattern=r"^[a-z]{2}$")
+    """Row of the sign size table."""
+    schedule: str | None = "0 2 * * *"
+    roads_schedule: str | None = "0 4 * * 1"
+    roads: RoadSource = "nvdb"
+    boundary: str = "kommuneinfo"
+    """``kommuneinfo``, ``overpass``, or the path of a GeoJSON file."""
+    model: str = "kryss-signs-lite0"
+    depth: str | None = None
+    shard_size: int = Field(200, ge=1, le=5000)
+    photo_size: Literal["original", "2048", "1024"] = "original"
+    services: Services = Services()
+
+    @property
+    def official_code(self) -> str:
+        return self.source_code or self.code
+
+    @field_validator("schedule", "roads_schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("@") and len(value.split()) != 5:
+            raise ValueError(f"{value!r} is neither a preset such as @daily nor a cron line of five fields")
+        return value
+
+
+class Settings(_Strict):
+    """What belongs to this machine. URLs are fsspec's: ``file://``, ``s3://``, ``gs://``."""
+
+    database_url: SecretStr
+    state_url: str
+    photos_url: str
+    release_url: str
+    mapillary_token: SecretStr | None = None
+    nvdb_client: str = "kryss"
+    user_agent: str = "kryss/0.1 (dated map layer of road intersections)"
+    download_workers: int = Field(8, ge=1, le=64)
+    retry_time_scale: float = Field(1.0, gt=0)
+    rate_share: float = Field(1.0, gt=0, le=1)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ, **overrides: object) -> Self:
+        """Reads ``KRYSS_*``; what is absent lies under ``KRYSS_HOME`` (default ``.kryss`` beside the code)."""
+        home = Path(env.get("KRYSS_HOME") or ROOT / ".kryss").absolute()
+        values: dict[str, object] = {
+            "state_url": (home / "state").as_uri(),
+            "photos_url": (home / "photos").as_uri(),
+            "release_url": (home / "releases").as_uri(),
+        }
+        for key in cls.model_fields:
+            if text := env.get(f"KRYSS_{key.upper()}"):
+                values[key] = text
+        values.update({key: value for key, value in overrides.items() if value is not None})
+        if "database_url" not in values:
+            raise ConfigError("no database: set KRYSS_DATABASE_URL, or let ./kryss up start a local PostGIS")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(_explain("environment (KRYSS_*)", error)) from None
+
+    def token_for(self, services: Services) -> str | None:
+        """The Mapillary token for these services. A playback on loopback gets its own, never the user's."""
+        if services.mapillary_graph and urlsplit(services.mapillary_graph).hostname in {"127.0.0.1", "::1", "localhost"}:
+            return PLAYBACK_TOKEN
+        return self.mapillary_token.get_secret_value() if self.mapillary_token else None
+
+
+def _explain(source: str, error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(part) for part in item["loc"]) or "(top)"
+        value = "" if "token" in where or "url" in where else f" (got {item['input']!r:.80})"
+        lines.append(f"{source}: {where}: {item['msg']}{value}")
+    return "\n".join(lines)
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(path.glob("*.yaml"))
+        elif path.exists():
+            yield path
+        else:
+            raise ConfigError(f"{path}: no such file or folder of municipalities (see KRYSS_MUNICIPALITIES)")
+
+
+def load_municipalities(paths: Iterable[Path] | None = None) -> dict[str, MunicipalityConfig]:
+    """Reads and validates every municipality, by code, in the order of the code.
+
+    Raises ConfigError with the file, the key and the value of everything that is wrong.
+    """
+    if paths is None:
+        listed = os.environ.get("KRYSS_MUNICIPALITIES")
+        paths = [Path(p) for p in listed.split(os.pathsep) if p] if listed else [ROOT / "include" / "municipalities.yaml"]
+    found: dict[str, MunicipalityConfig] = {}
+    for path in _files(paths):
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from None
+        if not isinstance(document, dict) or set(document) - {"defaults", "municipalities"}:
+            raise ConfigError(f"{path}: expected the keys 'defaults' and 'municipalities', got {document!r:.80}")
+        defaults = document.get("defaults") or {}
+        here: set[str] = set()
+        for number, entry in enumerate(document.get("municipalities") or []):
+            if not isinstance(entry, dict):
+                raise ConfigError(f"{path}: municipalities.{number}: expected a mapping, got {entry!r:.80}")
+            try:
+                config = MunicipalityConfig.model_validate({**defaults, **entry})
+            except ValidationError as error:
+                raise ConfigError(_explain(f"{path}: municipalities.{number}", error)) from None
+            if config.code in here:
+                raise ConfigError(f"{path}: municipalities.{number}: code {config.code!r} is there twice")
+            here.add(config.code)
+            found[config.code] = config
+    return dict(sorted(found.items()))
+
+
+FETCH_TIMEOUT = timedelta(hours=2)
+DETECT_TIMEOUT = timedelta(hours=3)
+DATABASE_TIMEOUT = timedelta(minutes=30)

@@ -1,0 +1,81 @@
+"""One refresh of one municipality: its settings, its place in the state folder, its measurements."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+from kryss.config import MunicipalityConfig, Settings
+from kryss.pipeline.state import State
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of one run is given."""
+
+    config: MunicipalityConfig
+    settings: Settings
+    run_id: str
+    release_date: date
+    model: str | None = None
+    """Overrides the municipality's model for this run."""
+    force: bool = False
+    """Process every photo again, also those this model has seen."""
+    limit: int | None = None
+    """At most this many new photos, the oldest first."""
+    approve: bool = False
+    """Publish although the check would hold the release back."""
+    counters: Counter[str] = field(default_factory=Counter, compare=False)
+
+    @property
+    def code(self) -> str:
+        return self.config.code
+
+    @property
+    def state(self) -> State:
+        return State(self.settings.state_url)
+
+    @property
+    def folder(self) -> str:
+        """Where this run's measurements lie."""
+        return f"runs/{self.code}/{short_hash([self.run_id])}"
+
+    @property
+    def model_key(self) -> str:
+        from kryss.vision import registry
+
+        return registry.model_key(registry.resolve(self.model or self.config.model))
+
+
+def short_hash(parts: Iterable[str]) -> str:
+    """16 hex digits that name an input: the same parts in the same order give the same name."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def stage(name: str) -> Callable[[Callable[Concatenate[Run, P], dict[str, Any]]], Callable[Concatenate[Run, P], dict[str, Any]]]:
+    """Makes a function a stage: its counts and seconds are logged, kept for the report, and returned."""
+
+    def decorate(function: Callable[Concatenate[Run, P], dict[str, Any]]) -> Callable[Concatenate[Run, P], dict[str, Any]]:
+        @wraps(function)
+        def wrapper(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+            started = time.perf_counter()
+            outcome = function(run, *args, **kwargs)
+            outcome = {"stage": name, **outcome, "seconds": round(time.perf_counter() - started, 3)}
+            part = f"-{outcome['shard']}" if "shard" in outcome else ""
+            run.state.write_json(f"{run.folder}/{name}{part}.json", outcome)
+            log.info("%s %s: %s", run.code, name, {k: v for k, v in outcome.items() if k != "stage"})
+            return outcome
+
+        return wrapper
+
+    return decorate

@@ -1,0 +1,74 @@
+"""What stages leave for each other: JSON lines under the state URL (fsspec), written under a temporary name and renamed.
+
+A file is named by the input it was made from, so a file that is there is finished and right, and is not made again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import fsspec
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter:
+    return TypeAdapter(kind)
+
+
+class State:
+    """A folder of finished files behind a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._fs, self._root = fsspec.core.url_to_fs(self.url)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def has(self, name: str) -> bool:
+        return bool(self._fs.exists(self._path(name)))
+
+    def names(self, folder: str) -> list[str]:
+        """The finished files of a folder, sorted, as names that ``read_*`` takes."""
+        path = self._path(folder)
+        if not self._fs.exists(path):
+            return []
+        found = (entry.rsplit("/", 1)[-1] for entry in self._fs.ls(path, detail=False))
+        return sorted(f"{folder}/{name}" for name in found if not name.startswith("."))
+
+    def write_bytes(self, name: str, data: bytes) -> str:
+        path = self._path(name)
+        folder, leaf = path.rsplit("/", 1)
+        self._fs.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{leaf}.{uuid.uuid4().hex}"
+        with self._fs.open(temporary, "wb") as file:
+            file.write(data)
+        self._fs.mv(temporary, path)
+        return name
+
+    def read_bytes(self, name: str) -> bytes:
+        with self._fs.open(self._path(name), "rb") as file:
+            return file.read()
+
+    def write_json(self, name: str, value: Any) -> str:
+        return self.write_bytes(name, json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n")
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read_bytes(name))
+
+    def write_rows(self, name: str, kind: type[T], rows: Iterable[T]) -> str:
+        """Gzipped JSON lines of nouns; the same rows give the same bytes."""
+        lines = b"\n".join(_adapter(kind).dump_json(row) for row in rows)
+        return self.write_bytes(name, gzip.compress(lines, compresslevel=5, mtime=0))
+
+    def read_rows(self, name: str, kind: type[T]) -> Sequence[T]:
+        adapter = _adapter(kind)
+        return [adapter.validate_json(line) for line in gzip.decompress(self.read_bytes(name)).split(b"\n") if line]

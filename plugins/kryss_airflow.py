@@ -1,0 +1,73 @@
+"""From an Airflow task to a ``Run``: params, connections, the dated name of the release.
+
+Connections, all optional, win over the environment: ``kryss_postgis`` (the database), ``kryss_mapillary`` (password = token).
+Nothing here is called while a DAG file is parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
+
+from kryss.config import MunicipalityConfig, Settings, load_municipalities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kryss.pipeline.run import Run
+
+
+def _connection(name: str) -> Any | None:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(name)
+    except (AirflowNotFoundException, AirflowRuntimeError):
+        return None
+
+
+def settings() -> Settings:
+    database, mapillary = _connection("kryss_postgis"), _connection("kryss_mapillary")
+    url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", database.get_uri()) if database else None
+    return Settings.from_env(database_url=url, mapillary_token=mapillary.password if mapillary else None)
+
+
+def current_run(code: str) -> Run:
+    """The run of this task: the same for all its tasks, whichever worker they land on."""
+    from kryss.pipeline.run import Run
+
+    context = get_current_context()
+    params = context["params"]
+    config: MunicipalityConfig = load_municipalities()[code]
+    dag_run = context["dag_run"]
+    instant: datetime = dag_run.logical_date or dag_run.run_after
+    day = date.fromisoformat(params["release_date"]) if params.get("release_date") else instant.astimezone(UTC).date()
+    return Run(
+        config=config,
+        settings=settings(),
+        run_id=f"{dag_run.dag_id}/{dag_run.run_id}",
+        release_date=day,
+        model=params.get("model") or None,
+        force=bool(params.get("force")),
+        limit=params.get("limit"),
+        approve=bool(params.get("approve")),
+    )
+
+
+@contextmanager
+def final_failures() -> Iterator[None]:
+    """Failures that another try cannot mend fail the task at once: a refused token, a release held back, a bad setting."""
+    from kryss.config import ConfigError
+    from kryss.http import StopRun
+    from kryss.pipeline.checks import HeldBack
+
+    try:
+        yield
+    except (StopRun, HeldBack, ConfigError) as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from None
