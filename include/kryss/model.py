@@ -93,6 +93,8 @@ class Sighting:
     lon: float
     lat: float
     covariance: Covariance
+    range_shared_sigma_m: float = 0.0
+    """The part of ``range_sigma_m`` that every sighting of the same object has in common (its size, the focal length)."""
 
 
 @dataclass(frozen=True, slots=True)
