@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
-from kryss_airflow import current_run, final_failures
 
 from kryss.config import DATABASE_TIMEOUT, DETECT_TIMEOUT, FETCH_TIMEOUT, MunicipalityConfig, load_municipalities
+from kryss_airflow import current_run, final_failures
 
 DOC = """
 ### Refresh of {name} ({code})

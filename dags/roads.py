@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
-from kryss_airflow import current_run, final_failures
 
 from kryss.config import FETCH_TIMEOUT, MunicipalityConfig, load_municipalities
+from kryss_airflow import current_run, final_failures
 
 DOC = """
 ### Roads of {name} ({code})

@@ -25,7 +25,9 @@ def plausible(before: Mapping[str, int], now: Mapping[str, int], photos_before: 
         growth = total_now / total_before
         looked = max(photos_now, 1) / max(photos_before, 1)
         if growth > MAX_GROWTH * max(looked, 1.0):
-            reasons.append(f"standing objects rose from {total_before} to {total_now} while photos rose from {photos_before} to {photos_now}")
+            reasons.append(
+                f"standing objects rose from {total_before} to {total_now} while photos rose from {photos_before} to {photos_now}"
+            )
     for name in sorted(set(before) | set(now)):
         was, is_ = before.get(name, 0), now.get(name, 0)
         if was >= MIN_OBJECTS and is_ < (1 - MAX_LOST_SHARE) * was:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from datetime import date, datetime
 from typing import Any
 
-from kryss import __version__
-from kryss.config import DATABASE_TIMEOUT, MunicipalityConfig
+from kryss.config import DATABASE_TIMEOUT
 from kryss.imagery.client import MapillaryClient, list_images
 from kryss.imagery.fetch import fetch_photos
 from kryss.imagery.store import PhotoStore
@@ -54,3 +51,265 @@ def municipality(run: Run, refresh: bool = False) -> Municipality:
         boundary = load_boundary(config, run.settings)
         run.state.write_json(name, boundary)
     return Municipality(code=config.code, name=config.name, country=config.country, boundary=run.state.read_json(name))
+
+
+@stage("discover")
+def discover(run: Run) -> dict[str, Any]:
+    """Lists everything Mapillary has of the municipality and keeps what this model has not processed.
+
+    New is never decided by a date: photos arrive weeks late (contract, quirk 10).
+    """
+    model_key = run.model_key
+    town = municipality(run)
+    client = _client(run)
+    listing = list_images(client, town.boundary)
+    states = _store(run).image_states(run.code, model_key)
+    new, attempts = [], {}
+    for image in listing.images:
+        outcome, tries = states.get(image.id, (None, 0))
+        if run.force or outcome is None or (outcome == "failed" and tries < MAX_ATTEMPTS):
+            new.append(image)
+            attempts[image.id] = tries
+    new.sort(key=lambda image: (image.captured_at, image.id))
+    new = new[: run.limit]
+    forced = [run.run_id] if run.force else []
+    key = short_hash([run.code, model_key, *forced, *(f"{image.id}:{attempts[image.id]}" for image in new)])
+    run.state.write_rows(f"work/{run.code}/{key}/images.jsonl.gz", Image, new)
+    run.state.write_json(f"work/{run.code}/{key}/attempts.json", {image.id: attempts[image.id] for image in new})
+    return {
+        "key": key,
+        "model_key": model_key,
+        "seen": len(listing.images),
+        "new": len(new),
+        "malformed": dict(Counter(reason for _, reason in listing.rejected)),
+        "requests": listing.counts,
+    }
+
+
+def _new_images(run: Run, key: str) -> Sequence[Image]:
+    return run.state.read_rows(f"work/{run.code}/{key}/images.jsonl.gz", Image)
+
+
+@stage("plan")
+def plan(run: Run, key: str) -> dict[str, Any]:
+    """Cuts the new photos into shards along sequences: hands on references, never lists of photos."""
+    images = _new_images(run, key)
+    size = max(run.config.shard_size, math.ceil(len(images) / MAX_SHARDS))
+    ordered = sorted(images, key=lambda image: (image.sequence_id, image.captured_at, image.id))
+    shards = []
+    for number, start in enumerate(range(0, len(ordered), size)):
+        part = ordered[start : start + size]
+        shard = f"{key}-{number:04d}"
+        run.state.write_rows(f"work/{run.code}/{key}/{shard}/images.jsonl.gz", Image, part)
+        sequences = len({image.sequence_id for image in part})
+        label = f"{number + 1}: {len(part)} photos of {sequences} sequence{'s' if sequences != 1 else ''}"
+        shards.append({"shard": shard, "label": label, "photos": len(part)})
+    return {"key": key, "shards": shards}
+
+
+def _shard_file(run: Run, shard: str, name: str) -> str:
+    return f"work/{run.code}/{shard.rsplit('-', 1)[0]}/{shard}/{name}.jsonl.gz"
+
+
+@stage("fetch")
+def fetch(run: Run, shard: str) -> dict[str, Any]:
+    """Downloads and verifies the photos of a shard. A refused token stops the run and marks no photo."""
+    done = _shard_file(run, shard, "fetched")
+    if not run.state.has(done):
+        images = run.state.read_rows(_shard_file(run, shard, "images"), Image)
+        store = PhotoStore(run.settings.photos_url)
+        results = fetch_photos(
+            _client(run),
+            store,
+            [image.id for image in images],
+            workers=run.settings.download_workers,
+            size=run.config.photo_size,
+        )
+        run.state.write_rows(done, PhotoResult, results)
+    results = run.state.read_rows(done, PhotoResult)
+    return {"shard": shard, "photos": len(results), "outcomes": dict(Counter(result.outcome for result in results))}
+
+
+@stage("detect")
+def detect(run: Run, shard: str) -> dict[str, Any]:
+    """Finds signs and lights in the photos of a shard. A photo that cannot be read is recorded, the rest goes on."""
+    from kryss.vision.detect import PhotoFailure, load_detector
+
+    done, found = _shard_file(run, shard, "results"), _shard_file(run, shard, "detections")
+    if not run.state.has(done):
+        images = {image.id: image for image in run.state.read_rows(_shard_file(run, shard, "images"), Image)}
+        fetched = run.state.read_rows(_shard_file(run, shard, "fetched"), PhotoResult)
+        ready = [result.image_id for result in fetched if result.outcome == "ok"]
+        photos = PhotoStore(run.settings.photos_url)
+        detector = load_detector(run.model or run.config.model)
+
+        def read() -> Iterator[tuple[str, bytes]]:
+            for image_id in ready:
+                yield image_id, photos.read(image_id)
+
+        sizes = {image_id: upright_size(images[image_id]) for image_id in ready}
+        results = {result.image_id: result for result in fetched}
+        detections: list[Detection] = []
+        for image_id, outcome in detector.detect(read(), sizes):
+            if isinstance(outcome, PhotoFailure):
+                results[image_id] = PhotoResult(image_id, "failed", outcome.reason)
+            else:
+                detections += outcome
+                results[image_id] = replace(results[image_id], detections=len(outcome))
+        run.state.write_rows(found, Detection, detections)
+        run.state.write_rows(done, PhotoResult, [results[result.image_id] for result in fetched])
+    detections = list(run.state.read_rows(found, Detection))
+    return {"shard": shard, "detections": len(detections), "classes": dict(Counter(d.class_name for d in detections))}
+
+
+def upright_size(image: Image) -> tuple[int, int]:
+    """Width and height of the upright image: orientations 5 to 8 lie on their side."""
+    return (image.height, image.width) if image.exif_orientation >= 5 else (image.width, image.height)
+
+
+@stage("depth")
+def depth(run: Run, shard: str) -> dict[str, Any]:
+    """Monocular depth inside each box, only for photos with detections. Without a depth model the refresh goes on and says so."""
+    from kryss.vision.depth import DepthUnavailable, load_depth
+
+    done = _shard_file(run, shard, "depth")
+    note = "not used (no depth model is set)"
+    if run.config.depth is None:
+        return {"shard": shard, "depth": note}
+    try:
+        model = load_depth(run.config.depth)
+    except DepthUnavailable as error:
+        return {"shard": shard, "depth": f"not used: {error}"}
+    if not run.state.has(done):
+        detections = run.state.read_rows(_shard_file(run, shard, "detections"), Detection)
+        images = {image.id: image for image in run.state.read_rows(_shard_file(run, shard, "images"), Image)}
+        photos = PhotoStore(run.settings.photos_url)
+        by_image: dict[str, list[Detection]] = {}
+        for detection in detections:
+            by_image.setdefault(detection.image_id, []).append(detection)
+        measured: list[Detection] = []
+        for image_id, boxes in by_image.items():
+            depths = model.median_depth(photos.read(image_id), [box.box for box in boxes], upright_size(images[image_id]))
+            measured += [replace(box, depth=value) for box, value in zip(boxes, depths, strict=True)]
+        run.state.write_rows(done, Detection, measured)
+    return {"shard": shard, "depth": run.config.depth}
+
+
+def _shards(run: Run, key: str) -> list[str]:
+    size = max(run.config.shard_size, math.ceil(len(_new_images(run, key)) / MAX_SHARDS))
+    return [f"{key}-{number:04d}" for number in range(math.ceil(len(_new_images(run, key)) / size))]
+
+
+def _gather(run: Run, key: str, name: str, kind: type) -> list[Any]:
+    return [row for shard in _shards(run, key) for row in run.state.read_rows(_shard_file(run, shard, name), kind)]
+
+
+@stage("place")
+def place(run: Run, key: str) -> dict[str, Any]:
+    """Boxes to sightings: trusted poses, bearings, ranges. Poses that cannot be are rejected with their reason."""
+    from kryss.positioning.place import place as place_detections
+    from kryss.positioning.poses import trusted_poses
+
+    images = {image.id: image for image in _new_images(run, key)}
+    detections = _gather(run, key, "detections", Detection)
+    poses, rejected = trusted_poses(list(images.values()))
+    sightings, skipped = place_detections(images, detections, poses, run.config.region)
+    run.state.write_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting, sightings)
+    run.state.write_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose, rejected)
+    return {
+        "sightings": len(sightings),
+        "not_placed": dict(skipped),
+        "poses_rejected": dict(Counter(f"{pose.origin}: {pose.reason}" for pose in rejected)),
+    }
+
+
+@stage("merge")
+def merge(run: Run, key: str) -> dict[str, Any]:
+    """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction."""
+    from kryss.history import believe
+    from kryss.positioning.fuse import fuse
+    from kryss.positioning.poses import trusted_poses
+
+    images = _new_images(run, key)
+    results = _gather(run, key, "results", PhotoResult)
+    failed = Counter(f"{result.reason}" for result in results if result.outcome != "ok")
+    if not images:
+        return {"objects": {}, "failed": {}, "rows": {}}
+    detections = _gather(run, key, "detections", Detection)
+    deep = [shard for shard in _shards(run, key) if run.state.has(_shard_file(run, shard, "depth"))]
+    with_depth = {(d.image_id, d.ordinal): d for s in deep for d in run.state.read_rows(_shard_file(run, s, "depth"), Detection)}
+    detections = [with_depth.get((d.image_id, d.ordinal), d) for d in detections]
+    attempts = run.state.read_json(f"work/{run.code}/{key}/attempts.json")
+    model_key = run.model_key
+    town = municipality(run)
+    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+        tx.upsert_municipality(town)
+        rows = tx.load(
+            model_key=model_key,
+            images=images,
+            results=results,
+            attempts={image_id: tries + 1 for image_id, tries in attempts.items()},
+            rejected_poses=run.state.read_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose),
+            detections=detections,
+            sightings=run.state.read_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting),
+        )
+        looks = tx.looks(run.code, model_key)
+        poses, _ = trusted_poses(looks)
+        fused = fuse(tx.sightings(run.code, model_key))
+        objects = believe(fused, looks, poses, tx.objects(run.code))
+        counts = tx.write_objects(run.code, objects)
+    return {"objects": asdict(counts), "total": len(objects), "failed": dict(failed), "rows": rows}
+
+
+@stage("roads")
+def roads(run: Run) -> dict[str, Any]:
+    """The boundary, the junctions and their speed limits, anew; versions of what changed."""
+    return _load_roads(run)
+
+
+def _load_roads(run: Run) -> dict[str, Any]:
+    from kryss.roads.junctions import load_junctions
+
+    town = municipality(run, refresh=True)
+    junctions = load_junctions(run.config, run.settings, town)
+    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+        tx.upsert_municipality(town)
+        counts = tx.write_intersections(run.code, junctions)
+    return {"junctions": asdict(counts)}
+
+
+@stage("assign")
+def assign(run: Run) -> dict[str, Any]:
+    """Objects to intersections: the nearest junction whose area holds the object."""
+    from kryss.roads.areas import assign as assign_objects
+
+    with _store(run).transaction(run.code) as tx:
+        known = bool(tx.intersections(run.code))
+    loaded = {} if known else _load_roads(run)
+    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+        junctions = tx.intersections(run.code)
+        positions = {item.id: (item.lon, item.lat) for item in tx.objects(run.code)}
+        assigned = assign_objects(positions, junctions)
+        counts = tx.write_assignments(run.code, assigned)
+    return {"intersections": len(junctions), "assigned": len(assigned), "assignments": asdict(counts), **loaded}
+
+
+@stage("check")
+def check(run: Run) -> dict[str, Any]:
+    """Holds the release back when the numbers are implausible against the release before it."""
+    with _store(run).transaction(run.code) as tx:
+        standing = Counter(item.class_name for item in tx.objects(run.code) if item.status == "standing")
+        photos = len(tx.looks(run.code, run.model_key))
+    before = _last_counts(run)
+    reasons = plausible(before.get("standing", {}), standing, before.get("photos", 0), photos) if before else []
+    if reasons and not run.approve:
+        raise HeldBack(f"release of {run.code} held back: {'; '.join(reasons)}. If this is right, run again with approve")
+    return {"standing": dict(standing), "photos": photos, "reasons": reasons}
+
+
+def _counts_name(run: Run) -> str:
+    return f"published/{run.code}.json"
+
+
+def _last_counts(run: Run) -> dict[str, Any]:
+    return run.state.read_json(_counts_name(run)) if run.state.has(_counts_name(run)) else {}
