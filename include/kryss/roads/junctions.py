@@ -1,0 +1,331 @@
+"""The intersections of a municipality: from NVDB, from OpenStreetMap, or from a file of junction points.
+
+Rules: contracts/nvdb-api.md section 5 and contracts/osm-overpass.md section 6; the consolidation is in ``network.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import shapely
+from shapely.geometry import shape
+
+from kryss.config import MunicipalityConfig, RoadSource, Settings
+from kryss.http import Service
+from kryss.model import Intersection
+from kryss.roads.areas import DECIMALS, square_area
+from kryss.roads.network import (
+    DEFAULT_LIMIT_KMH,
+    Control,
+    Position,
+    RoadLink,
+    RoadNetwork,
+    SpeedLimit,
+    intersections_of,
+    kind_table,
+    node_order,
+)
+from kryss.roads.nvdb import JUNCTION, SIGNALS, SPEED_LIMIT, NvdbClient, polygon_filter
+from kryss.roads.overpass import CONTROLS, HIGHWAYS, OverpassClient, unique
+from kryss.roads.wkt import wgs84_from_wkt
+
+log = logging.getLogger(__name__)
+
+CAR_ROADS = {"enkelbilveg", "kanalisertveg", "rampe", "rundkjøring", "gatetun"}
+CENTRE_LINES = {"vegtrase", "vegtrase og kjørebane", "vt", "vtkb"}
+LINK_TYPES = {"hoved", "konnektering"}
+LIMIT_KMH, JUNCTION_TYPE, JUNCTION_NAME = 2021, 1114, 1073
+KMH_PER_MPH = 1.609344
+
+Json = dict[str, Any]
+
+
+class JunctionsError(ValueError):
+    """A file of junctions that cannot be used."""
+
+
+def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: Json) -> list[Intersection]:
+    """The intersections of a configured municipality, from its source of roads."""
+    services, waits = config.services, {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
+    if config.roads == "junctions":
+        if not services.junctions:
+            raise JunctionsError(f"municipality {config.code}: roads is junctions, but services.junctions names no file or URL")
+        return load_junctions("junctions", boundary, services.junctions)
+    client: NvdbClient | OverpassClient
+    if config.roads == "nvdb":
+        client = NvdbClient.from_env(base_url=services.nvdb, **waits)
+    else:
+        client = OverpassClient.from_env(url=services.overpass, user_agent=settings.user_agent, **waits)
+    try:
+        return load_junctions(config.roads, boundary, client)
+    finally:
+        client.close()
+
+
+def load_junctions(
+    kind: RoadSource,
+    boundary: Json,
+    source: NvdbClient | OverpassClient | str | Path,
+    default_limit_kmh: float = DEFAULT_LIMIT_KMH,
+) -> list[Intersection]:
+    """Intersections inside the boundary, by id. ``source`` is a client, or for ``junctions`` a path or http URL."""
+    if isinstance(source, NvdbClient):
+        network = network_from_nvdb(nvdb_answers(source, boundary))
+    elif isinstance(source, OverpassClient):
+        network = network_from_overpass([*source.roads(boundary), *source.controls(boundary)])
+    elif kind == "junctions":
+        return intersections_from_points(read_points(source), boundary, str(source))
+    else:
+        raise TypeError(f"roads {kind!r} need their client, not {source!r}")
+    found = intersections_of(network, boundary, default_limit_kmh)
+    log.info("%s: %d links, %d nodes, %d intersections", kind, len(network.links), len(network.nodes), len(found))
+    return found
+
+
+def nvdb_answers(client: NvdbClient, boundary: Json) -> dict[str, list[Json]]:
+    """Everything that is asked of NVDB for an area, by the name of the file that holds it in a recorded area."""
+    where = polygon_filter(boundary)
+    return {
+        "segments": list(client.segments(where)),
+        "nodes": list(client.nodes(where)),
+        **{f"objects-{kind}": list(client.objects(kind, where)) for kind in (JUNCTION, SIGNALS, SPEED_LIMIT)},
+    }
+
+
+def network_from_nvdb(answers: Mapping[str, Iterable[Json]]) -> RoadNetwork:
+    """The centre lines that cars may use, with junction records (37), signals (89) and speed limits (105)."""
+    links = _nvdb_links(answers["segments"])
+    nodes: dict[str, Position] = {}
+    for link in links:
+        nodes.setdefault(link.start, link.line[0])
+        nodes.setdefault(link.end, link.line[-1])
+    for node in answers["nodes"]:
+        point = _geometry(node)
+        if str(node["id"]) in nodes and point is not None:
+            nodes[str(node["id"])] = (point.x, point.y)
+    return RoadNetwork(
+        source="nvdb",
+        links=links,
+        nodes=nodes,
+        controls=tuple(_nvdb_controls(answers["objects-37"], answers["objects-89"])),
+        limits=tuple(_nvdb_limits(answers["objects-105"])),
+    )
+
+
+def _nvdb_links(segments: Iterable[Json]) -> tuple[RoadLink, ...]:
+    """A link is cut into segments where a property changes; they all name the link's own nodes."""
+    pieces: dict[tuple[int, int], list[tuple[Json, shapely.Geometry]]] = defaultdict(list)
+    for segment in segments:
+        line = _geometry(segment)
+        if _is_car_road(segment) and line is not None and line.geom_type == "LineString":
+            pieces[segment["veglenkesekvensid"], segment.get("veglenkenummer", 1)].append((segment, line))
+    links = []
+    for (sequence, number), parts in sorted(pieces.items()):
+        parts.sort(key=lambda part: part[0].get("startposisjon", 0))
+        first, last = parts[0][0], parts[-1][0]
+        names = [street["navn"] for part, _ in parts if (street := part.get("adresse") or part.get("gate") or {}).get("navn")]
+        links.append(
+            RoadLink(
+                id=f"{sequence}-{number}",
+                start=str(first["startnode"]),
+                end=str(last["sluttnode"]),
+                line=tuple(position for _, line in parts for position in line.coords),
+                road=str(sequence),
+                ring=str(first.get("typeVeg_sosi", "")).casefold() == "rundkjøring",
+                name=names[0] if names else None,
+            )
+        )
+    return tuple(links)
+
+
+def _is_car_road(segment: Json) -> bool:
+    """Section 5: for vehicles, of a road type that cars use, on the level of centre lines, in force."""
+    group = segment.get("vegsystemreferanse", {}).get("strekning", {}).get("trafikantgruppe", "K")
+    return (
+        group == "K"
+        and str(segment.get("typeVeg_sosi", "")).casefold() in CAR_ROADS
+        and str(segment.get("detaljnivå", "")).casefold() in CENTRE_LINES
+        and str(segment.get("type", "")).casefold() in LINK_TYPES
+        and "sluttdato" not in segment.get("metadata", {})
+    )
+
+
+def _nvdb_controls(junctions: Iterable[Json], signals: Iterable[Json]) -> Iterable[Control]:
+    for junction in _by_id(junctions):
+        point, kind, name = _geometry(junction), _property(junction, JUNCTION_TYPE), _property(junction, JUNCTION_NAME)
+        if point is not None:
+            value = kind_table().get(("nvdb-37", str(JUNCTION_TYPE), str(kind.get("enum_id"))))
+            yield Control(kind=value, shape=point, name=name.get("verdi"))
+    for installation in _by_id(signals):
+        place, use = _geometry(installation), _property(installation, "Bruksområde")
+        value = kind_table().get(("nvdb-89", "bruksområde", str(use.get("enum_id"))))
+        if place is not None and value:
+            yield Control(kind=value, shape=place)
+
+
+def _nvdb_limits(objects: Iterable[Json]) -> Iterable[SpeedLimit]:
+    for limit in _by_id(objects):
+        line, value = _geometry(limit), _property(limit, LIMIT_KMH).get("verdi")
+        if line is not None and isinstance(value, (int, float)):
+            places = limit.get("lokasjon", {}).get("stedfestinger", ())
+            roads = frozenset(str(place["veglenkesekvensid"]) for place in places if "veglenkesekvensid" in place)
+            yield SpeedLimit(km_h=float(value), shape=line, roads=roads)
+
+
+def _by_id(objects: Iterable[Json]) -> list[Json]:
+    found = {item["id"]: item for item in objects}
+    return [found[key] for key in sorted(found)]
+
+
+def _property(item: Json, wanted: int | str) -> Json:
+    """The entry of ``egenskaper`` with an id or a name; empty where the object lacks it."""
+    entries = item.get("egenskaper", ())
+    return next((entry for entry in entries if wanted in (entry.get("id"), entry.get("navn"))), {})
+
+
+def _geometry(item: Json) -> shapely.Geometry | None:
+    geometry = item.get("geometri")
+    return wgs84_from_wkt(geometry["wkt"], geometry.get("srid", 5973)) if geometry and geometry.get("wkt") else None
+
+
+def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
+    """Ways split at the nodes they share, and the control nodes."""
+    elements = unique(list(elements))
+    ways = [way for way in elements if way["type"] == "way" and _is_drivable(way)]
+    uses: dict[int, int] = defaultdict(int)
+    for way in ways:
+        ids = way["nodes"]
+        for place, node in enumerate(ids):
+            uses[node] += 2 if place in (0, len(ids) - 1) else 1
+    nodes: dict[str, Position] = {}
+    links: list[RoadLink] = []
+    for way in ways:
+        tags = way["tags"]
+        ring = tags.get("junction") in ("roundabout", "circular")
+        limits = [limit for key in ("maxspeed", "maxspeed:forward", "maxspeed:backward") if (limit := speed_kmh(tags.get(key)))]
+        start = 0
+        for place in range(1, len(way["nodes"])):
+            if uses[way["nodes"][place]] < 2:
+                continue
+            piece = range(start, place + 1)
+            line = [(point["lon"], point["lat"]) for index in piece if (point := way["geometry"][index])]
+            ends = str(way["nodes"][start]), str(way["nodes"][place])
+            start = place
+            if len(line) < len(piece):
+                continue
+            nodes[ends[0]], nodes[ends[1]] = line[0], line[-1]
+            links.append(
+                RoadLink(
+                    id=f"{way['id']}-{place}",
+                    start=ends[0],
+                    end=ends[1],
+                    line=tuple(line),
+                    road=str(way["id"]),
+                    ring=ring,
+                    name=tags.get("name") or tags.get("ref"),
+                    limit_kmh=max(limits, default=None),
+                )
+            )
+    return RoadNetwork(source="osm", links=tuple(links), nodes=nodes, controls=tuple(_osm_controls(elements)))
+
+
+def _is_drivable(way: Json) -> bool:
+    """The kinds of query 2, less what osmnx leaves out of its ``drive`` network."""
+    tags = way.get("tags", {})
+    return (
+        tags.get("highway") in HIGHWAYS
+        and tags.get("area") != "yes"
+        and tags.get("access") not in ("private", "no")
+        and tags.get("motor_vehicle") != "no"
+        and len(way.get("nodes", ())) >= 2
+        and len(way.get("geometry") or ()) == len(way["nodes"])
+    )
+
+
+def _osm_controls(elements: Iterable[Json]) -> Iterable[Control]:
+    for node in elements:
+        if node["type"] != "node":
+            continue
+        tags = node.get("tags", {})
+        value = kind_table().get(("osm", "highway", tags.get("highway", "")))
+        if tags.get("highway") in CONTROLS and value:
+            yield Control(kind=value, shape=shapely.Point(node["lon"], node["lat"]), name=None)
+
+
+@cache
+def _implicit_limits() -> dict[str, float]:
+    with Path(__file__).with_name("maxspeed.csv").open(newline="", encoding="utf-8") as table:
+        return {row["value"]: float(row["km_h"]) for row in csv.DictReader(table)}
+
+
+def speed_kmh(maxspeed: str | None) -> float | None:
+    """The km/h of an OpenStreetMap ``maxspeed``: a number, one with a unit, or a value of ``maxspeed.csv``; else None."""
+    if not maxspeed:
+        return None
+    if maxspeed in _implicit_limits():
+        return _implicit_limits()[maxspeed]
+    values = []
+    for text in maxspeed.split(";"):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(km/h|kmh|mph)?", text.strip())
+        if match and float(match[1]) > 0:
+            values.append(round(float(match[1]) * (KMH_PER_MPH if match[2] == "mph" else 1), 1))
+    return max(values, default=None)
+
+
+def read_points(source: str | Path) -> Json:
+    """The GeoJSON of a path, ``file://`` URL or http URL."""
+    text = str(source)
+    parts = urlsplit(text)
+    if parts.scheme in ("http", "https"):
+        service = Service("junctions", f"{parts.scheme}://{parts.netloc}")
+        try:
+            return service.get_json(parts.path + (f"?{parts.query}" if parts.query else ""))
+        finally:
+            service.close()
+    path = Path(text.removeprefix("file://"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JunctionsError(f"{path}: no such file of junctions") from None
+    except ValueError as error:
+        raise JunctionsError(f"{path}: not JSON: {error}") from None
+
+
+def intersections_from_points(collection: Json, boundary: Json, what: str) -> list[Intersection]:
+    """Junction points with ``speed_limit_kmh``; each is named by its Feature id."""
+    region = shape(boundary)
+    shapely.prepare(region)
+    found: dict[str, Intersection] = {}
+    for number, feature in enumerate(collection.get("features", ())):
+        where = f"{what}: features[{number}]"
+        tags, identity = feature.get("properties") or {}, feature.get("id")
+        limit, place = tags.get("speed_limit_kmh"), (feature.get("geometry") or {}).get("coordinates") or ()
+        if identity in (None, "") or f"area:{identity}" in found:
+            raise JunctionsError(f"{where}: every junction needs a Feature id of its own, found {identity!r}")
+        if not isinstance(limit, (int, float)) or not limit > 0 or len(place) < 2:
+            raise JunctionsError(f"{where}: needs a Point and speed_limit_kmh above zero, found {place!r} and {limit!r}")
+        lon, lat = (round(float(value), DECIMALS) for value in place[:2])
+        if region.covers(shapely.Point(lon, lat)):
+            key = f"area:{identity}"
+            found[key] = Intersection(
+                id=key,
+                source="area",
+                lon=lon,
+                lat=lat,
+                speed_limit_kmh=float(limit),
+                area=square_area(lon, lat, float(limit)),
+                name=tags.get("name"),
+                kind=tags.get("kind"),
+                arms=tags.get("arms"),
+                members=(str(identity),),
+            )
+    return sorted(found.values(), key=lambda junction: node_order(junction.members[0]))
