@@ -71,6 +71,8 @@ class MunicipalityConfig(_Strict):
     depth: str | None = None
     shard_size: int = Field(200, ge=1, le=5000)
     photo_size: Literal["original", "2048", "1024"] = "original"
+    release_url: str | None = None
+    """Where this municipality is published, if not where all are."""
     services: Services = Services()
 
     @property
@@ -130,7 +132,8 @@ def _explain(source: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         where = ".".join(str(part) for part in item["loc"]) or "(top)"
-        value = "" if "token" in where or "url" in where else f" (got {item['input']!r:.80})"
+        secret = any(word in where for word in ("token", "url", "services"))
+        value = "" if secret else f" (got {item['input']!r:.80})"
         lines.append(f"{source}: {where}: {item['msg']}{value}")
     return "\n".join(lines)
 

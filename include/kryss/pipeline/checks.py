@@ -11,7 +11,7 @@ MAX_GROWTH = 3.0
 """Growth is only suspicious where the number of photos looked at did not grow alike."""
 
 
-class HeldBack(Exception):
+class HeldBack(Exception):  # noqa: N818 - it is a verdict, not a fault
     """The release is implausible; the message has the numbers and the way to publish all the same."""
 
 

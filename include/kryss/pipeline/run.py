@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -35,7 +34,6 @@ class Run:
     """At most this many new photos, the oldest first."""
     approve: bool = False
     """Publish although the check would hold the release back."""
-    counters: Counter[str] = field(default_factory=Counter, compare=False)
 
     @property
     def code(self) -> str:
@@ -44,6 +42,10 @@ class Run:
     @property
     def state(self) -> State:
         return State(self.settings.state_url)
+
+    @property
+    def release_url(self) -> str:
+        return self.config.release_url or self.settings.release_url
 
     @property
     def folder(self) -> str:

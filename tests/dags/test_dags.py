@@ -1,0 +1,86 @@
+"""Every DAG file parses in a real Airflow, makes the DAGs it should, and imports nothing heavy while it does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag({dags!r}, safe_mode=False)
+heavy = [n for n in ("torch", "effdet", "timm", "onnxruntime", "geopandas", "sqlalchemy.dialects.postgresql.psycopg2", "cv2") if n in sys.modules and n not in before]
+print("PROBE" + json.dumps({{
+    "errors": bag.import_errors,
+    "heavy": heavy,
+    "dags": {{dag.dag_id: {{"doc": bool(dag.doc_md), "tags": sorted(dag.tags),
+        "tasks": {{t.task_id: [t.pool, t.queue, str(t.trigger_rule), sorted(t.upstream_task_ids)] for t in dag.tasks}},
+        "params": sorted(dag.params), "outlets": [a.uri for t in dag.tasks for a in t.outlets]}} for dag in bag.dags.values()}},
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What a fresh Airflow makes of dags/ with 50 municipalities."""
+    home = tmp_path_factory.mktemp("airflow")
+    towns = home / "towns.yaml"
+    towns.write_text(yaml.safe_dump({"municipalities": [{"code": f"{n:04d}", "name": f"Town {n}"} for n in range(50)]}))
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "PYTHONPATH": f"{ROOT / 'include'}",
+        "KRYSS_MUNICIPALITIES": str(towns),
+    }
+    probe = PROBE.format(dags=str(ROOT / "dags"))
+    done = subprocess.run([sys.executable, "-c", probe], env=env, capture_output=True, text=True, timeout=120)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("PROBE")]
+    assert lines, done.stderr[-3000:]
+    return json.loads(lines[0][5:])
+
+
+def test_every_municipality_has_its_two_dags_and_there_are_no_others(parsed: dict) -> None:
+    assert parsed["errors"] == {}
+    assert set(parsed["dags"]) == {f"{kind}_{n:04d}" for kind in ("refresh", "roads") for n in range(50)}
+
+
+def test_parsing_imports_nothing_heavy(parsed: dict) -> None:
+    assert parsed["heavy"] == []
+
+
+def test_every_dag_explains_itself_and_is_tagged(parsed: dict) -> None:
+    for dag_id, dag in parsed["dags"].items():
+        assert dag["doc"], dag_id
+        assert {"kryss", dag_id.split("_")[0]} <= set(dag["tags"]), dag_id
+
+
+def test_detect_and_depth_run_in_the_gpu_pool_and_queue(parsed: dict) -> None:
+    tasks = parsed["dags"]["refresh_0001"]["tasks"]
+    for name, (pool, queue, _, _) in tasks.items():
+        on_gpu = name in {"shard.detect", "shard.depth"}
+        assert (pool == "gpu", queue == "gpu") == (on_gpu, on_gpu), name
+
+
+def test_the_stages_run_in_the_order_of_the_architecture(parsed: dict) -> None:
+    tasks = parsed["dags"]["refresh_0001"]["tasks"]
+    order = ["discover", "plan", "shard.fetch", "shard.detect", "shard.depth", "place", "merge", "assign", "check", "export", "report"]
+    for earlier, later in zip(order, order[1:], strict=False):
+        assert earlier in tasks[later][3], f"{later} must wait for {earlier}"
+    assert tasks["report"][2].endswith("all_done"), "the report comes whatever happened"
+
+
+def test_a_refresh_takes_params_and_announces_the_layer(parsed: dict) -> None:
+    dag = parsed["dags"]["refresh_0001"]
+    assert {"force", "limit", "model", "approve", "release_date"} <= set(dag["params"])
+    assert dag["outlets"] == ["kryss://layer/0001"]
