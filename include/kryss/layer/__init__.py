@@ -1,0 +1,1 @@
+"""The release: GeoJSON per intersection, changes, manifest, schema, page, and publishing them as one immutable dated folder."""

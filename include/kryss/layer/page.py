@@ -1,0 +1,68 @@
+"""``index.html``: the release on one page that asks no other host for anything, its data inlined into ``page.html``.
+
+The page is for looking at a release from a plain file; what it shows is a digest of the layer, not the layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from kryss.layer.changes import objects_of
+
+Json = dict[str, Any]
+SLOT = "/*RELEASE*/null"
+MOST_CHANGES = 300
+_TOLD = ("replaced", "added", "ended", "returned", "removed", "changed", "moved")
+"""The order of ``Changes.lines``."""
+
+
+def page(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> str:
+    """The page of one release. ``cameras``: image id -> ``(lon, lat)``."""
+    template = resources.files("kryss.layer").joinpath("page.html").read_text(encoding="utf-8")
+    if template.count(SLOT) != 1:
+        raise ValueError(f"page.html holds {template.count(SLOT)} slots {SLOT!r} for the data; it needs one")
+    return template.replace(SLOT, _for_script(digest(manifest, layer, changes, cameras)))
+
+
+def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
+    """What the page's script reads."""
+    kept = ("municipality", "code", "country", "release", "previous", "bbox", "counts", "photos_until", "model", "code_version", "sources")
+    return {
+        **{name: manifest[name] for name in kept},
+        "areas": [
+            {
+                "id": item["id"],
+                "name": item["properties"]["name"],
+                "speed": item["properties"]["speed_limit_kmh"],
+                "centre": item["properties"]["centre"],
+                "ring": item["geometry"]["geometries"][0]["coordinates"][0],
+            }
+            for item in layer["features"]
+        ],
+        "objects": [_object(item, cameras) for item in objects_of(layer)],
+        "cameras": cameras,
+        "changes": list(_changes(changes))[:MOST_CHANGES] if manifest["previous"] else [],
+    }
+
+
+def _object(item: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
+    names = ("id", "class", "object_type", "lon", "lat", "status", "error_radius_m", "first_seen_at", "last_seen_at", "ended_at")
+    more = ("standing_probability", "assumed_size_m", "facing_deg", "image_key", "image_url", "image_count", "method", "model")
+    entry = {name: item[name] for name in (*names, *more)}
+    return {**entry, "area": item["intersection_id"], "seen_from": [key for key in item["evidence"] if key in cameras]}
+
+
+def _changes(changes: Json) -> Iterator[Json]:
+    told = [(kind, entry) for kind in _TOLD for entry in changes[kind]]
+    for (kind, entry), line in zip(told, changes["summary"], strict=True):
+        pair = kind == "replaced"
+        yield {"kind": kind, "text": line, "id": entry["after"]["id"] if pair else entry["id"], "gone": entry["before"]["id"] if pair else None}
+
+
+def _for_script(value: Json) -> str:
+    """JSON that no property can break out of: ``<`` and the two line separators of JavaScript are escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
