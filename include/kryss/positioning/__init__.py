@@ -1,0 +1,1 @@
+"""Where things stand: cameras, trusted poses, bearings and ranges, sightings, and the objects they are fused into."""
