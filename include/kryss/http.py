@@ -2,16 +2,16 @@
 
 What an answer means is not decided in code but by two tables beside this file, each row with its source:
 
-* ``retry_policy.csv``: the first row that fits ``(service, http_status, code, subcode, message, content)`` gives the action:
-  ``stop_run`` raises StopRun, ``split`` raises SplitRequest, ``retry`` waits and asks again (``first_wait_s * factor ** n``, at
-  most ``max_wait_s``, ``tries`` requests in all, Retry-After honoured; ``scope`` service makes every thread of the service
-  wait), ``relink`` raises LinkExpired (the caller must ask for a fresh link), ``gone`` raises Gone once ``tries`` looks agree,
-  ``empty`` takes the answer for an empty one, ``fail`` raises RequestFailed.
+* ``retry_policy.csv``: the first row that fits ``(service, http_status, code, subcode, message, content)`` gives the
+  action: ``stop_run`` raises StopRun, ``split`` raises SplitRequest, ``retry`` waits and asks again (``first_wait_s *
+  factor ** n``, at most ``max_wait_s``, ``tries`` requests in all, Retry-After honoured; ``scope`` service makes
+  every thread of the service wait), ``relink`` raises LinkExpired (the caller must ask for a fresh link), ``gone``
+  raises Gone once ``tries`` looks agree, ``empty`` takes the answer for an empty one, ``fail`` raises RequestFailed.
 * ``rate_limits.csv``: requests a minute, burst and concurrent requests of each service.
 
-``content`` says what came back: ``ok``, ``error-body`` (an ``error`` object as Graph APIs write it, or an Overpass ``remark`` that
-is a runtime error), ``not-json``, ``truncated``, ``timeout``, ``connection``, ``too-large``, ``bad-photo`` or another fault that the
-caller's ``check`` names; anything else that is not a success is ``other``.
+``content`` says what came back: ``ok``, ``error-body`` (an ``error`` object as Graph APIs write it, or an Overpass
+``remark`` that is a runtime error), ``not-json``, ``truncated``, ``timeout``, ``connection``, ``too-large``,
+``bad-photo`` or another fault that the caller's ``check`` names; anything else that is not a success is ``other``.
 
 Limits hold for one process. Processes do not know of each other: give each of n processes ``share=1/n``.
 """
@@ -27,7 +27,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
@@ -323,9 +323,9 @@ class Counts:
 class Service:
     """One service with one limit: where it is, how it is asked, and what its answers mean.
 
-    ``name`` picks the rows of both tables. ``headers`` and ``params`` go with every request to ``base_url`` and to no other origin;
-    ``secrets`` are the strings that no message may contain. ``time_scale`` multiplies every wait of the retry policy (1 in
-    earnest; tests and playback use less, or set KRYSS_RETRY_TIME_SCALE).
+    ``name`` picks the rows of both tables. ``headers`` and ``params`` go with every request to ``base_url`` and to no
+    other origin; ``secrets`` are the strings that no message may contain. ``time_scale`` multiplies every wait of the
+    retry policy (1 in earnest; tests and playback use less, or set KRYSS_RETRY_TIME_SCALE).
     """
 
     def __init__(
@@ -401,7 +401,8 @@ class Service:
     ) -> Answer:
         """Ask until the retry table says that it is over; a good Answer or a ServiceError.
 
-        ``path`` is a path below ``base_url`` or a whole URL (a next page, a signed link). ``label`` replaces the path in messages.
+        ``path`` is a path below ``base_url`` or a whole URL (a next page, a signed link). ``label`` replaces the path
+        in messages.
         """
         endpoint = redact(label or urlsplit(path).path or "/", self.secrets)
         failures = 0
@@ -458,8 +459,8 @@ class Service:
         check: Check | None,
         read_timeout_s: float | None,
     ) -> Answer:
-        """One request. Never raises for what the network or the service did: no exception of requests, whose messages hold
-        URLs, gets into a chain."""
+        """One request. Never raises for what the network or the service did: no exception of requests, whose messages
+        hold URLs, gets into a chain."""
         url = path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
         ours = _origin(url) == _origin(self.base_url)
         with self.limiter.slot() as waited_s:
@@ -545,14 +546,13 @@ def _network_reason(cause: object) -> str:
 def read_answer(
     status: int, body: bytes, headers: Mapping[str, str], expect: Expect = "json", check: Check | None = None
 ) -> Answer:
-    """Sort a complete answer: success, an error body (whatever its status), not what was asked for, or another refusal."""
+    """Sort a complete answer: success, an error body (whatever its status), not what was asked for, or another
+    refusal."""
     success = 200 <= status < 300
     parsed, is_json = None, False
     if expect == "json" or not success or body[:9].lstrip().startswith(b'{"error"'):
-        try:
+        with suppress(ValueError):
             parsed, is_json = json.loads(body), True
-        except ValueError:
-            pass
     code, subcode, message = _error_of(parsed, success)
     if code is not None or (success and message):
         return Answer(status, "error-body", body, parsed, headers, code, subcode, message)
@@ -568,8 +568,8 @@ def read_answer(
 
 
 def _error_of(parsed: Any, success: bool) -> tuple[int | None, int | None, str]:
-    """``(code, subcode, message)`` of a Graph API error or an Overpass remark, whatever the status; without success also of
-    an RFC 9457 problem or an NVDB v3 list."""
+    """``(code, subcode, message)`` of a Graph API error or an Overpass remark, whatever the status; without success
+    also of an RFC 9457 problem or an NVDB v3 list."""
     if not success and isinstance(parsed, list) and parsed and isinstance(parsed[0], dict):
         return None, None, str(parsed[0].get("message", ""))
     if not isinstance(parsed, dict):

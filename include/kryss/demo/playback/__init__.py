@@ -1,1 +1,2 @@
-"""Servers on loopback that answer as Mapillary, NVDB and Overpass do, from a recorded area, with quirks and ordered faults."""
+"""Servers on loopback that answer as Mapillary, NVDB and Overpass do, from a recorded area, with quirks and ordered
+faults."""

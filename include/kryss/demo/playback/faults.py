@@ -1,8 +1,9 @@
 """Faults ordered at a playback server: what a service does on a bad day, by endpoint, a given number of times.
 
-A fault fits requests by server name, method and a regular expression on path and query; the first fault with times left that
-fits is used up by one and applied: wait ``delay_s``, then either pass on (only a delay), or answer otherwise, or answer
-rightly and break the body. ``KINDS`` names the faults that the contracts list, so that an order can be one word::
+A fault fits requests by server name, method and a regular expression on path and query; the first fault with times
+left that fits is used up by one and applied: wait ``delay_s``, then either pass on (only a delay), or answer
+otherwise, or answer rightly and break the body. ``KINDS`` names the faults that the contracts list, so that an order
+can be one word::
 
     POST /_playback/faults {"kind": "too-many-requests", "server": "mapillary", "path": "^/images", "count": 2}
 """
@@ -20,8 +21,8 @@ HTML_PAGE = "<!DOCTYPE html><html><head><title>Sorry</title></head><body>Somethi
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One order. ``status`` None keeps the true answer and breaks it with ``truncate`` (the part of the body that is sent
-    under the full Content-Length) or ``drop`` (the connection is closed without an answer)."""
+    """One order. ``status`` None keeps the true answer and breaks it with ``truncate`` (the part of the body that is
+    sent under the full Content-Length) or ``drop`` (the connection is closed without an answer)."""
 
     server: str = "*"
     path: str = ""
@@ -110,7 +111,8 @@ class FaultBook:
         self._orders: list[dict[str, Any]] = []
 
     def order(self, fault: Fault | str, **changes: Any) -> None:
-        """Order a Fault, or the one of a kind with changes: ``order("truncated", server="mapillary-photos", count=2)``."""
+        """Order a Fault, or the one of a kind with changes: ``order("truncated", server="mapillary-photos",
+        count=2)``."""
         if isinstance(fault, str):
             fault = fault_of({"kind": fault, **changes})
         with self._lock:

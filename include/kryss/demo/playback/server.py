@@ -1,10 +1,11 @@
-"""What all playback servers share: a small HTTP/1.1 server on loopback with ordered faults, a settable "now" and counts.
+"""What all playback servers share: a small HTTP/1.1 server on loopback with ordered faults, a settable "now" and
+counts.
 
-The standard library's server is used because a playback must be able to break the protocol on order (a body shorter than its
-Content-Length, a connection closed without an answer), which ASGI and WSGI servers rightly refuse to do.
+The standard library's server is used because a playback must be able to break the protocol on order (a body shorter
+than its Content-Length, a connection closed without an answer), which ASGI and WSGI servers rightly refuse to do.
 
-To add a service, subclass PlaybackServer, set ``name`` and write ``handle(request) -> Reply``. Servers of one playback share a
-Stage. Every server answers, beside its own paths:
+To add a service, subclass PlaybackServer, set ``name`` and write ``handle(request) -> Reply``. Servers of one
+playback share a Stage. Every server answers, beside its own paths:
 
 * ``POST /_playback/faults`` with an order or a list of orders (see faults.py), ``GET`` and ``DELETE`` of the same path;
 * ``POST /_playback/now`` with ``{"now": "2026-05-01T00:00:00Z"}`` (null: the wall clock), ``GET`` of the same path;
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,7 +41,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes = b""
 
     def param(self, name: str) -> str | None:

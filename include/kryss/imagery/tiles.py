@@ -1,0 +1,116 @@
+"""Mapillary's z14 coverage tiles: which tiles cover a boundary, and which sequences a tile shows inside it.
+
+XYZ web-mercator scheme, Mapbox Vector Tile 2, extent 4096, layers ``sequence`` (LineString, property ``id``) and
+``image`` (Point, property ``sequence_id``); contracts/mapillary-api-v4.md section 6. Tile coordinates have y down;
+mapbox_vector_tile flips y unless it is told not to (section 11, quirk 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import mapbox_vector_tile
+import numpy as np
+import shapely
+from google.protobuf.message import DecodeError
+from shapely.geometry import MultiPolygon, Polygon, shape
+from shapely.geometry.base import BaseGeometry
+
+ZOOM = 14
+MARGIN_DEG = 0.002
+"""How far outside the boundary a point on a tile still makes its sequence worth asking for: tiles are rounded, and a
+tile may have been made before the last reconstruction moved its images."""
+
+
+def area_of(boundary: dict[str, Any]) -> Polygon | MultiPolygon:
+    """A GeoJSON Polygon or MultiPolygon (or a Feature of one) as a valid shapely geometry."""
+    geometry = boundary.get("geometry") if boundary.get("type") == "Feature" else boundary
+    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        kind = geometry.get("type") if isinstance(geometry, dict) else geometry
+        raise ValueError(f"a boundary must be a GeoJSON Polygon or MultiPolygon, not {kind!r}")
+    made = shapely.make_valid(shape(geometry))
+    parts = [part for part in shapely.get_parts(made) if part.geom_type in ("Polygon", "MultiPolygon")]
+    area = shapely.union_all(parts)
+    if area.is_empty:
+        raise ValueError("the boundary has no area")
+    return area
+
+
+def tile_at(lon: float, lat: float, zoom: int = ZOOM) -> tuple[float, float]:
+    """Tile coordinates with fractions, x to the east and y to the south."""
+    lat = max(-85.05112878, min(85.05112878, lat))
+    x = (lon + 180) / 360 * 2**zoom
+    y = (1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2 * 2**zoom
+    return x, y
+
+
+def lon_lat_at(x: Any, y: Any, zoom: int = ZOOM) -> tuple[Any, Any]:
+    """The inverse of tile_at, for numbers or arrays."""
+    lon = x / 2**zoom * 360 - 180
+    lat = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / 2**zoom))))
+    return lon, lat
+
+
+def tiles_of(area: BaseGeometry, zoom: int = ZOOM) -> Iterator[tuple[int, int]]:
+    """``(x, y)`` of the tiles that touch an area, in rows from the north."""
+    west, south, east, north = area.bounds
+    first_x, first_y = (int(value) for value in tile_at(west, north, zoom))
+    last_x, last_y = (min(int(value), 2**zoom - 1) for value in tile_at(east, south, zoom))
+    shapely.prepare(area)
+    for y in range(first_y, last_y + 1):
+        for x in range(first_x, last_x + 1):
+            left, top = lon_lat_at(x, y, zoom)
+            right, bottom = lon_lat_at(x + 1, y + 1, zoom)
+            if area.intersects(shapely.box(left, bottom, right, top)):
+                yield x, y
+
+
+def tile_fault(body: bytes) -> str | None:
+    """What is wrong with the body of a tile, in the form that ``Service.request(check=...)`` takes. No body is an
+    empty tile."""
+    try:
+        mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})
+    except (DecodeError, ValueError, IndexError, AssertionError) as error:
+        return f"bad-tile: {type(error).__name__}"
+    return None
+
+
+def sequences_in(body: bytes, x: int, y: int, area: BaseGeometry, zoom: int = ZOOM) -> Counter[str]:
+    """Sequences with a point of the tile inside ``area`` (or MARGIN_DEG around it), each with its number of images
+    there."""
+    layers = mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})
+    ids: list[str] = []
+    points: list[tuple[float, float]] = []
+    is_image: list[bool] = []
+    for layer, key in (("sequence", "id"), ("image", "sequence_id")):
+        extent = layers.get(layer, {}).get("extent", 4096)
+        for feature in layers.get(layer, {}).get("features", ()):
+            sequence_id = feature["properties"].get(key)
+            if not sequence_id or not isinstance(sequence_id, str):
+                continue
+            for px, py in _positions(feature["geometry"]["coordinates"]):
+                ids.append(sequence_id)
+                points.append((x + px / extent, y + py / extent))
+                is_image.append(layer == "image")
+    if not ids:
+        return Counter()
+    tile_xy = np.asarray(points)
+    lon, lat = lon_lat_at(tile_xy[:, 0], tile_xy[:, 1], zoom)
+    wide = area.buffer(MARGIN_DEG)
+    shapely.prepare(wide)
+    found: Counter[str] = Counter()
+    for index in np.flatnonzero(shapely.intersects_xy(wide, lon, lat)):
+        found[ids[index]] += is_image[index]
+    return found
+
+
+def _positions(coordinates: Any) -> Iterator[tuple[float, float]]:
+    """All positions of nested GeoJSON coordinates."""
+    if coordinates and isinstance(coordinates[0], (int, float)):
+        yield coordinates[0], coordinates[1]
+        return
+    for part in coordinates:
+        yield from _positions(part)
