@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections import Counter
@@ -9,13 +10,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from kryss import __version__
 from kryss.config import DATABASE_TIMEOUT
 from kryss.imagery.client import MapillaryClient, list_images
 from kryss.imagery.fetch import fetch_photos
 from kryss.imagery.store import PhotoStore
+from kryss.layer.provenance import Provenance, known_source
+from kryss.layer.release import publish
+from kryss.layer.storage import MANIFEST, Shelf
 from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting
 from kryss.pipeline.checks import HeldBack, plausible
 from kryss.pipeline.run import Run, short_hash, stage
+from kryss.positioning.camera import upright_size
+from kryss.positioning.poses import trusted_poses
 from kryss.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -162,11 +169,6 @@ def detect(run: Run, shard: str) -> dict[str, Any]:
     return {"shard": shard, "detections": len(detections), "classes": dict(Counter(d.class_name for d in detections))}
 
 
-def upright_size(image: Image) -> tuple[int, int]:
-    """Width and height of the upright image: orientations 5 to 8 lie on their side."""
-    return (image.height, image.width) if image.exif_orientation >= 5 else (image.width, image.height)
-
-
 @stage("depth")
 def depth(run: Run, shard: str) -> dict[str, Any]:
     """Monocular depth inside each box, only for photos with detections. Without a depth model the refresh goes on and says so."""
@@ -208,7 +210,6 @@ def _gather(run: Run, key: str, name: str, kind: type) -> list[Any]:
 def place(run: Run, key: str) -> dict[str, Any]:
     """Boxes to sightings: trusted poses, bearings, ranges. Poses that cannot be are rejected with their reason."""
     from kryss.positioning.place import place as place_detections
-    from kryss.positioning.poses import trusted_poses
 
     images = {image.id: image for image in _new_images(run, key)}
     detections = _gather(run, key, "detections", Detection)
@@ -228,7 +229,6 @@ def merge(run: Run, key: str) -> dict[str, Any]:
     """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction."""
     from kryss.history import believe
     from kryss.positioning.fuse import fuse
-    from kryss.positioning.poses import trusted_poses
 
     images = _new_images(run, key)
     results = _gather(run, key, "results", PhotoResult)
@@ -298,18 +298,64 @@ def assign(run: Run) -> dict[str, Any]:
 def check(run: Run) -> dict[str, Any]:
     """Holds the release back when the numbers are implausible against the release before it."""
     with _store(run).transaction(run.code) as tx:
-        standing = Counter(item.class_name for item in tx.objects(run.code) if item.status == "standing")
+        assigned = tx.assignments(run.code)
+        objects = [item for item in tx.objects(run.code) if item.id in assigned]
         photos = len(tx.looks(run.code, run.model_key))
-    before = _last_counts(run)
-    reasons = plausible(before.get("standing", {}), standing, before.get("photos", 0), photos) if before else []
+    standing = Counter(item.class_name for item in objects if item.status == "standing")
+    last = _last_manifest(run)
+    reasons: list[str] = []
+    if last:
+        before = {name: by_status["standing"] for name, by_status in last["counts"]["by_class"].items()}
+        reasons = plausible(before, standing, last["parameters"]["photos"], photos)
     if reasons and not run.approve:
         raise HeldBack(f"release of {run.code} held back: {'; '.join(reasons)}. If this is right, run again with approve")
     return {"standing": dict(standing), "photos": photos, "reasons": reasons}
 
 
-def _counts_name(run: Run) -> str:
-    return f"published/{run.code}.json"
+def _last_manifest(run: Run) -> dict[str, Any] | None:
+    shelf = Shelf(run.release_url, run.code)
+    pointer = shelf.latest()
+    return json.loads(shelf.read(f"{pointer['release']}/{MANIFEST}")) if pointer else None
 
 
-def _last_counts(run: Run) -> dict[str, Any]:
-    return run.state.read_json(_counts_name(run)) if run.state.has(_counts_name(run)) else {}
+SOURCES = {"nvdb": "nvdb", "overpass": "osm", "kommuneinfo": "kartverket"}
+
+
+@stage("export")
+def export(run: Run) -> dict[str, Any]:
+    """Publishes the layer as a dated release, unless it equals the last one."""
+    with _store(run).transaction(run.code) as tx:
+        objects = tx.objects(run.code)
+        junctions = tx.intersections(run.code)
+        assigned = tx.assignments(run.code)
+        looks = tx.looks(run.code, run.model_key)
+        history = tx.object_history(run.code)
+    poses, _ = trusted_poses(looks)
+    used = ["mapillary", *(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
+    published = publish(
+        run.release_url,
+        municipality(run),
+        run.release_date,
+        junctions,
+        objects,
+        assigned,
+        history,
+        Provenance(
+            model_key=run.model_key,
+            code_version=__version__,
+            photos_until=max((image.captured_at for image in looks), default=None),
+            parameters={"photos": len(looks), "depth": run.config.depth, "region": run.config.region, "roads": run.config.roads},
+            sources=tuple(known_source(name) for name in dict.fromkeys(used)),
+        ),
+        cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},
+    )
+    if not published.unchanged:
+        with _store(run).transaction(run.code) as tx:
+            tx.record_release(published.release)
+    return {
+        "release": published.name,
+        "url": published.url,
+        "unchanged": published.unchanged,
+        "changes": list(published.summary),
+        "counts": dict(published.changes),
+    }
