@@ -78,7 +78,7 @@ def load_boundary(config: MunicipalityConfig, settings: Settings) -> dict[str, A
     if config.boundary == "kommuneinfo":
         register = KommuneinfoClient.from_env(base_url=config.services.kommuneinfo, time_scale=settings.retry_time_scale)
         try:
-            return register.boundary(config.code)
+            return register.boundary(config.official_code)
         finally:
             register.close()
     source, _, level = config.boundary.partition(":")
@@ -90,10 +90,10 @@ def load_boundary(config: MunicipalityConfig, settings: Settings) -> dict[str, A
             share=settings.rate_share,
         )
         try:
-            return boundary_from_overpass(overpass, config.code, level or ADMIN_LEVELS.get(config.country, "8"))
+            return boundary_from_overpass(overpass, config.official_code, level or ADMIN_LEVELS.get(config.country, "8"))
         finally:
             overpass.close()
-    return boundary_from_file(config.boundary, config.code)
+    return boundary_from_file(config.boundary, config.official_code)
 
 
 def boundary_from_overpass(client: OverpassClient, ref: str, admin_level: str, key: str = "ref") -> dict[str, Any]:
