@@ -7,14 +7,14 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 from kryss import __version__
 from kryss.config import DATABASE_TIMEOUT
-from kryss.imagery.client import MapillaryClient, list_images
-from kryss.imagery.fetch import fetch_photos
-from kryss.imagery.store import PhotoStore
+from kryss.imagery import MapillaryClient, PhotoStore, fetch_photos, list_images
+from kryss.imagery.client import GRAPH_URL, TILES_URL
 from kryss.layer.provenance import Provenance, known_source
 from kryss.layer.release import publish
 from kryss.layer.storage import MANIFEST, Shelf
@@ -37,15 +37,21 @@ def _store(run: Run) -> Store:
     return open_store(run.settings.database_url.get_secret_value())
 
 
-def _client(run: Run) -> MapillaryClient:
-    services = run.config.services
-    return MapillaryClient.from_settings(
-        graph_url=services.mapillary_graph,
-        tiles_url=services.mapillary_tiles,
-        token=run.settings.token_for(services),
-        time_scale=run.settings.retry_time_scale,
-        share=run.settings.rate_share,
+@contextmanager
+def _client(run: Run) -> Iterator[MapillaryClient]:
+    services, settings = run.config.services, run.settings
+    client = MapillaryClient(
+        settings.token_for(services) or "",
+        services.mapillary_graph or GRAPH_URL,
+        services.mapillary_tiles or TILES_URL,
+        share=settings.rate_share,
+        workers=settings.download_workers,
+        time_scale=settings.retry_time_scale,
     )
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def municipality(run: Run, refresh: bool = False) -> Municipality:
@@ -68,8 +74,9 @@ def discover(run: Run) -> dict[str, Any]:
     """
     model_key = run.model_key
     town = municipality(run)
-    client = _client(run)
-    listing = list_images(client, town.boundary)
+    with _client(run) as client:
+        listing = list_images(client, town.boundary)
+        requests = client.counts()
     states = _store(run).image_states(run.code, model_key)
     new, attempts = [], {}
     for image in listing.images:
@@ -82,14 +89,16 @@ def discover(run: Run) -> dict[str, Any]:
     forced = [run.run_id] if run.force else []
     key = short_hash([run.code, model_key, *forced, *(f"{image.id}:{attempts[image.id]}" for image in new)])
     run.state.write_rows(f"work/{run.code}/{key}/images.jsonl.gz", Image, new)
-    run.state.write_json(f"work/{run.code}/{key}/attempts.json", {image.id: attempts[image.id] for image in new})
+    run.state.write_json(f"work/{run.code}/{key}/attempts.json", {image.id: attempts[image.id] + 1 for image in new})
+    run.state.write_json(f"work/{run.code}/{key}/malformed.json", dict(listing.rejected))
     return {
         "key": key,
         "model_key": model_key,
         "seen": len(listing.images),
         "new": len(new),
         "malformed": dict(Counter(reason for _, reason in listing.rejected)),
-        "requests": listing.counts,
+        "listed": listing.counts,
+        "requests": requests,
     }
 
 
@@ -125,13 +134,15 @@ def fetch(run: Run, shard: str) -> dict[str, Any]:
     if not run.state.has(done):
         images = run.state.read_rows(_shard_file(run, shard, "images"), Image)
         store = PhotoStore(run.settings.photos_url)
-        results = fetch_photos(
-            _client(run),
-            store,
-            [image.id for image in images],
-            workers=run.settings.download_workers,
-            size=run.config.photo_size,
-        )
+        with _client(run) as client:
+            results = fetch_photos(
+                client,
+                store,
+                [image.id for image in images],
+                workers=run.settings.download_workers,
+                size=run.config.photo_size,
+                upright_sizes={image.id: upright_size(image) for image in images},
+            )
         run.state.write_rows(done, PhotoResult, results)
     results = run.state.read_rows(done, PhotoResult)
     return {"shard": shard, "photos": len(results), "outcomes": dict(Counter(result.outcome for result in results))}
@@ -213,7 +224,11 @@ def place(run: Run, key: str) -> dict[str, Any]:
 
     images = {image.id: image for image in _new_images(run, key)}
     detections = _gather(run, key, "detections", Detection)
-    poses, rejected = trusted_poses(list(images.values()))
+    sequences = {image.sequence_id for image in images.values()}
+    with _store(run).snapshot() as known_now:
+        before = [image for image in known_now.images(run.code) if image.sequence_id in sequences and image.id not in images]
+    poses, rejected = trusted_poses([*images.values(), *before])
+    rejected = [pose for pose in rejected if pose.image_id in images]
     sightings, skipped = place_detections(images, detections, poses, run.config.region)
     run.state.write_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting, sightings)
     run.state.write_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose, rejected)
@@ -234,24 +249,27 @@ def merge(run: Run, key: str) -> dict[str, Any]:
     results = _gather(run, key, "results", PhotoResult)
     failed = Counter(f"{result.reason}" for result in results if result.outcome != "ok")
     if not images:
-        return {"objects": {}, "failed": {}, "rows": {}}
+        with _store(run).snapshot() as known_now:
+            total = len(known_now.objects(run.code))
+        return {"objects": {"unchanged": total}, "total": total, "failed": {}, "rows": {}}
     detections = _gather(run, key, "detections", Detection)
     deep = [shard for shard in _shards(run, key) if run.state.has(_shard_file(run, shard, "depth"))]
     with_depth = {(d.image_id, d.ordinal): d for s in deep for d in run.state.read_rows(_shard_file(run, s, "depth"), Detection)}
     detections = [with_depth.get((d.image_id, d.ordinal), d) for d in detections]
-    attempts = run.state.read_json(f"work/{run.code}/{key}/attempts.json")
     model_key = run.model_key
     town = municipality(run)
-    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
         tx.upsert_municipality(town)
         rows = tx.load(
             model_key=model_key,
             images=images,
             results=results,
-            attempts={image_id: tries + 1 for image_id, tries in attempts.items()},
+            attempts=run.state.read_json(f"work/{run.code}/{key}/attempts.json"),
+            rejected_entities=run.state.read_json(f"work/{run.code}/{key}/malformed.json"),
             rejected_poses=run.state.read_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose),
             detections=detections,
             sightings=run.state.read_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting),
+            placed={image.id for image in images},
         )
         looks = tx.looks(run.code, model_key)
         poses, _ = trusted_poses(looks)
@@ -268,11 +286,11 @@ def roads(run: Run) -> dict[str, Any]:
 
 
 def _load_roads(run: Run) -> dict[str, Any]:
-    from kryss.roads.junctions import load_junctions
+    from kryss.roads.junctions import intersections_for
 
     town = municipality(run, refresh=True)
-    junctions = load_junctions(run.config, run.settings, town)
-    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+    junctions = intersections_for(run.config, run.settings, town.boundary)
+    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
         tx.upsert_municipality(town)
         counts = tx.write_intersections(run.code, junctions)
     return {"junctions": asdict(counts)}
@@ -283,10 +301,10 @@ def assign(run: Run) -> dict[str, Any]:
     """Objects to intersections: the nearest junction whose area holds the object."""
     from kryss.roads.areas import assign as assign_objects
 
-    with _store(run).transaction(run.code) as tx:
-        known = bool(tx.intersections(run.code))
+    with _store(run).snapshot() as known_now:
+        known = bool(known_now.intersections(run.code))
     loaded = {} if known else _load_roads(run)
-    with _store(run).transaction(run.code, statement_timeout=DATABASE_TIMEOUT) as tx:
+    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
         junctions = tx.intersections(run.code)
         positions = {item.id: (item.lon, item.lat) for item in tx.objects(run.code)}
         assigned = assign_objects(positions, junctions)
@@ -297,7 +315,7 @@ def assign(run: Run) -> dict[str, Any]:
 @stage("check")
 def check(run: Run) -> dict[str, Any]:
     """Holds the release back when the numbers are implausible against the release before it."""
-    with _store(run).transaction(run.code) as tx:
+    with _store(run).snapshot() as tx:
         assigned = tx.assignments(run.code)
         objects = [item for item in tx.objects(run.code) if item.id in assigned]
         photos = len(tx.looks(run.code, run.model_key))
@@ -323,35 +341,35 @@ SOURCES = {"nvdb": "nvdb", "overpass": "osm", "kommuneinfo": "kartverket"}
 
 @stage("export")
 def export(run: Run) -> dict[str, Any]:
-    """Publishes the layer as a dated release, unless it equals the last one."""
-    with _store(run).transaction(run.code) as tx:
-        objects = tx.objects(run.code)
-        junctions = tx.intersections(run.code)
-        assigned = tx.assignments(run.code)
-        looks = tx.looks(run.code, run.model_key)
-        history = tx.object_history(run.code)
-    poses, _ = trusted_poses(looks)
+    """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds."""
     used = ["mapillary", *(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
-    published = publish(
-        run.release_url,
-        municipality(run),
-        run.release_date,
-        junctions,
-        objects,
-        assigned,
-        history,
-        Provenance(
-            model_key=run.model_key,
-            code_version=__version__,
-            photos_until=max((image.captured_at for image in looks), default=None),
-            parameters={"photos": len(looks), "depth": run.config.depth, "region": run.config.region, "roads": run.config.roads},
-            sources=tuple(known_source(name) for name in dict.fromkeys(used)),
-        ),
-        cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},
-    )
-    if not published.unchanged:
-        with _store(run).transaction(run.code) as tx:
-            tx.record_release(published.release)
+    town = municipality(run)
+    with _store(run).transaction(run.code) as tx:
+        looks = tx.looks(run.code, run.model_key)
+        poses, _ = trusted_poses(looks)
+        published = publish(
+            run.release_url,
+            town,
+            run.release_date,
+            tx.intersections(run.code),
+            tx.objects(run.code),
+            tx.assignments(run.code),
+            tx.object_history(run.code),
+            Provenance(
+                model_key=run.model_key,
+                code_version=__version__,
+                photos_until=max((image.captured_at for image in looks), default=None),
+                parameters={
+                    "photos": len(looks),
+                    "depth": run.config.depth,
+                    "region": run.config.region,
+                    "roads": run.config.roads,
+                },
+                sources=tuple(known_source(name) for name in dict.fromkeys(used)),
+            ),
+            cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},
+        )
+        tx.record_release(published.release)
     return {
         "release": published.name,
         "url": published.url,
