@@ -1,0 +1,195 @@
+"""Reading: rows of the database as nouns, in an order that depends on nothing but the data (not on the collation)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, Row, Select, Table, func, literal, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from kryss.model import (
+    Detection,
+    Image,
+    Intersection,
+    Municipality,
+    ObjectVersion,
+    PhotoResult,
+    RejectedPose,
+    Release,
+    Sighting,
+    StreetObject,
+)
+from kryss.store import rows, tables
+from kryss.store.tables import table
+
+MUNICIPALITY = table(tables.Municipality)
+IMAGE = table(tables.Image)
+REJECTED_ENTITY = table(tables.RejectedEntity)
+PHOTO_RESULT = table(tables.PhotoResult)
+REJECTED_POSE = table(tables.RejectedPose)
+DETECTION = table(tables.Detection)
+SIGHTING = table(tables.Sighting)
+OBJECT = table(tables.Object)
+OBJECT_VERSION = table(tables.ObjectVersion)
+INTERSECTION = table(tables.Intersection)
+INTERSECTION_VERSION = table(tables.IntersectionVersion)
+ASSIGNMENT = table(tables.Assignment)
+RELEASE = table(tables.Release)
+
+
+def _without(source: Table, *names: str) -> list[ColumnElement[Any]]:
+    return [column for column in source.columns if column.name not in names]
+
+
+def _lon_lat(point: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [func.ST_X(point).label("lon"), func.ST_Y(point).label("lat")]
+
+
+def _wkb(column: ColumnElement[Any], label: str) -> ColumnElement[Any]:
+    return func.ST_AsBinary(column, type_=tables.RAW_BYTES).label(label)
+
+
+def _believed(source: Table, known: datetime | None) -> ColumnElement[bool]:
+    """Rows that are believed now, or were at an instant of system time."""
+    if known is None:
+        return func.upper_inf(source.c.system)
+    return source.c.system.bool_op("@>")(literal(rows.instant(known), DateTime(timezone=True)))
+
+
+class Reader:
+    """Reads of one transaction. ``known``: an instant of system time whose beliefs to read; None for today's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _rows(self, query: Select[Any]) -> list[Row[Any]]:
+        return list(self._connection.execute(query))
+
+    def municipality(self, code: str) -> Municipality | None:
+        query = select(*_without(MUNICIPALITY, "boundary"), _wkb(MUNICIPALITY.c.boundary, "boundary_wkb"))
+        found = self._rows(query.where(MUNICIPALITY.c.code == code))
+        return rows.to_municipality(found[0]) if found else None
+
+    def images(self, code: str) -> list[Image]:
+        """By capture time, then id."""
+        return self._images(select(*_without(IMAGE, "geom")).where(IMAGE.c.code == code))
+
+    def looks(self, code: str, model_key: str) -> list[Image]:
+        """The images that the model has looked at, whether it saw something or not. By capture time, then id."""
+        looked = (PHOTO_RESULT.c.code == IMAGE.c.code) & (PHOTO_RESULT.c.image_id == IMAGE.c.id)
+        query = select(*_without(IMAGE, "geom")).join(PHOTO_RESULT, looked)
+        return self._images(
+            query.where(IMAGE.c.code == code, PHOTO_RESULT.c.model_key == model_key, PHOTO_RESULT.c.outcome == "ok")
+        )
+
+    def _images(self, query: Select[Any]) -> list[Image]:
+        found = [rows.to_image(row) for row in self._rows(query)]
+        return sorted(found, key=lambda image: (image.captured_at, image.id))
+
+    def rejected_entities(self, code: str) -> dict[str, str]:
+        """Reasons by image id."""
+        query = select(REJECTED_ENTITY.c.image_id, REJECTED_ENTITY.c.reason).where(REJECTED_ENTITY.c.code == code)
+        return dict(sorted((row.image_id, row.reason) for row in self._rows(query)))
+
+    def photo_results(self, code: str, model_key: str) -> list[PhotoResult]:
+        """By image id."""
+        query = select(PHOTO_RESULT).where(PHOTO_RESULT.c.code == code, PHOTO_RESULT.c.model_key == model_key)
+        return sorted((rows.to_photo_result(row) for row in self._rows(query)), key=lambda result: result.image_id)
+
+    def image_states(self, code: str, model_key: str) -> dict[str, tuple[str, int]]:
+        """Outcome and number of attempts, by image id."""
+        columns = PHOTO_RESULT.c.image_id, PHOTO_RESULT.c.outcome, PHOTO_RESULT.c.attempts
+        query = select(*columns).where(PHOTO_RESULT.c.code == code, PHOTO_RESULT.c.model_key == model_key)
+        return dict(sorted((row.image_id, (row.outcome, row.attempts)) for row in self._rows(query)))
+
+    def rejected_poses(self, code: str) -> list[RejectedPose]:
+        """By image id, then origin."""
+        found = [rows.to_rejected_pose(row) for row in self._rows(select(REJECTED_POSE).where(REJECTED_POSE.c.code == code))]
+        return sorted(found, key=lambda pose: (pose.image_id, pose.origin))
+
+    def detections(self, code: str, model_key: str) -> list[Detection]:
+        """By image id, then ordinal."""
+        query = select(DETECTION).where(DETECTION.c.code == code, DETECTION.c.model_key == model_key)
+        found = [rows.to_detection(row) for row in self._rows(query)]
+        return sorted(found, key=lambda detection: (detection.image_id, detection.ordinal))
+
+    def sightings(self, code: str, model_key: str) -> list[Sighting]:
+        """By capture time, then image id, then ordinal."""
+        query = select(*_without(SIGHTING, "geom"), *_lon_lat(SIGHTING.c.geom))
+        query = query.where(SIGHTING.c.code == code, SIGHTING.c.model_key == model_key)
+        found = [rows.to_sighting(row) for row in self._rows(query)]
+        return sorted(found, key=lambda sighting: (sighting.captured_at, sighting.image_id, sighting.ordinal))
+
+    def objects(self, code: str, known: datetime | None = None) -> list[StreetObject]:
+        """What is believed of every object, the ended ones too. By id."""
+        return [rows.to_object(row) for row in self._object_versions(code, _believed(OBJECT_VERSION, known))]
+
+    def object_history(self, code: str) -> dict[str, list[ObjectVersion]]:
+        """Every belief about every object, by id, then by system time."""
+        history: dict[str, list[ObjectVersion]] = {}
+        for row in self._object_versions(code):
+            version = ObjectVersion(rows.to_object(row), row.known_from, row.known_to)
+            history.setdefault(row.object_id, []).append(version)
+        return history
+
+    def _object_versions(self, code: str, *conditions: ColumnElement[bool]) -> list[Row[Any]]:
+        source = OBJECT_VERSION
+        clock = func.lower(source.c.system).label("known_from"), func.upper(source.c.system).label("known_to")
+        query = select(*_without(source, "geom", "valid", "system"), *_lon_lat(source.c.geom), *clock)
+        found = self._rows(query.where(source.c.code == code, *conditions))
+        return sorted(found, key=lambda row: (row.object_id, row.known_from, row.first_seen_at))
+
+    def intersections(self, code: str, known: datetime | None = None) -> list[Intersection]:
+        """By id."""
+        source = INTERSECTION_VERSION
+        shape = [*_lon_lat(source.c.center), _wkb(source.c.area, "area_wkb")]
+        query = select(*_without(source, "center", "area", "valid", "system"), *shape)
+        found = self._rows(query.where(source.c.code == code, _believed(source, known)))
+        return sorted((rows.to_intersection(row) for row in found), key=lambda intersection: intersection.id)
+
+    def assignments(self, code: str, known: datetime | None = None) -> dict[str, str]:
+        """Junction ids by object id."""
+        columns = ASSIGNMENT.c.object_id, ASSIGNMENT.c.intersection_id
+        found = self._rows(select(*columns).where(ASSIGNMENT.c.code == code, _believed(ASSIGNMENT, known)))
+        return dict(sorted((row.object_id, row.intersection_id) for row in found))
+
+    def releases(self, code: str) -> list[Release]:
+        """In the order in which they were recorded."""
+        return [rows.to_release(row) for row in self._releases(code)]
+
+    def release_instants(self, code: str) -> dict[str, datetime]:
+        """By release name, the instant of system time whose beliefs it holds: give it as ``known`` to rebuild the release."""
+        return {row.name: row.system_at for row in self._releases(code)}
+
+    def _releases(self, code: str) -> list[Row[Any]]:
+        found = self._rows(select(RELEASE).where(RELEASE.c.code == code))
+        return sorted(found, key=lambda row: (row.system_at, row.name))
+
+    def summary(self, code: str) -> dict[str, int]:
+        """Row counts for the report and the doctor."""
+        counts = {
+            "images": self._count(IMAGE, code),
+            "rejected_entities": self._count(REJECTED_ENTITY, code),
+            **{f"photos_{key}": number for key, number in self._by(PHOTO_RESULT, "outcome", code).items()},
+            "rejected_poses": self._count(REJECTED_POSE, code),
+            "detections": self._count(DETECTION, code),
+            "sightings": self._count(SIGHTING, code),
+            **{f"objects_{key}": number for key, number in self._by(OBJECT_VERSION, "status", code).items()},
+            "object_versions": self._count(OBJECT_VERSION, code),
+            "intersections": self._count(INTERSECTION_VERSION, code, _believed(INTERSECTION_VERSION, None)),
+            "assignments": self._count(ASSIGNMENT, code, _believed(ASSIGNMENT, None)),
+            "releases": self._count(RELEASE, code),
+        }
+        return counts
+
+    def _count(self, source: Table, code: str, *conditions: ColumnElement[bool]) -> int:
+        return self._connection.scalar(select(func.count()).select_from(source).where(source.c.code == code, *conditions)) or 0
+
+    def _by(self, source: Table, column: str, code: str) -> dict[str, int]:
+        values = {"outcome": ("ok", "failed", "gone"), "status": ("standing", "unconfirmed", "ended")}[column]
+        query = select(source.c[column], func.count()).where(source.c.code == code).group_by(source.c[column])
+        if "system" in source.c:
+            query = query.where(_believed(source, None))
+        counted = {row[0]: row[1] for row in self._rows(query)}
+        return {value: counted.get(value, 0) for value in values}

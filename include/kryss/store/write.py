@@ -1,0 +1,229 @@
+"""Writing: one transaction of one municipality. All of it is kept, or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, text
+
+from kryss.model import (
+    Detection,
+    Image,
+    Intersection,
+    Municipality,
+    PhotoResult,
+    RejectedPose,
+    Release,
+    Sighting,
+    StreetObject,
+)
+from kryss.store import read, rows
+from kryss.store.errors import StoreError, UnknownMunicipality
+from kryss.store.merge import (
+    Counts,
+    Versioned,
+    compare_versions,
+    merge_set,
+    staged,
+    undo_versions,
+    write_versions,
+    written_columns,
+)
+from kryss.store.read import Reader
+
+OBJECTS = Versioned(read.OBJECT_VERSION, "object_id", read.OBJECT, ("class_name",))
+INTERSECTIONS = Versioned(read.INTERSECTION_VERSION, "intersection_id", read.INTERSECTION, ("source",))
+ASSIGNMENTS = Versioned(read.ASSIGNMENT, "object_id")
+
+
+class Tx(Reader):
+    """Reads and writes of one municipality, under its lock. Made by `Store.transaction`."""
+
+    def __init__(self, connection: Connection, code: str) -> None:
+        super().__init__(connection)
+        self.code = code
+        self._system_at: datetime | None = None
+        self._written: set[str] = set()
+
+    def upsert_municipality(self, municipality: Municipality) -> int:
+        """Rows written: 1, or 0 where nothing changed."""
+        self._own(municipality.code)
+        return merge_set(self._connection, read.MUNICIPALITY, [rows.municipality_row(municipality)])
+
+    def load(
+        self,
+        *,
+        model_key: str | None = None,
+        images: Iterable[Image] = (),
+        rejected_entities: Mapping[str, str] | None = None,
+        results: Iterable[PhotoResult] = (),
+        attempts: Mapping[str, int] | None = None,
+        detections: Iterable[Detection] | None = None,
+        sightings: Iterable[Sighting] | None = None,
+        rejected_poses: Iterable[RejectedPose] | None = None,
+        placed: Collection[str] | None = None,
+    ) -> dict[str, int]:
+        """Loads what a run found; returns the rows inserted, updated or deleted, by table. Equal rows are not touched.
+
+        ``model_key`` is needed with results, detections and sightings. ``attempts`` gives the number of this attempt by image id; without
+        it a known result keeps its number and a new one has 1. Detections replace those of the images they are of and of every
+        image with an ``ok`` result; sightings and rejected poses replace those of the images ``placed`` (without it: of the same
+        images, and of those they are of). A list that is None leaves its table alone. Malformed metadata (``rejected_entities``:
+        reason by image id) is forgotten once the image is loaded.
+        """
+        by_image = {image.id: image for image in images}
+        by_result = {result.image_id: result for result in results}
+        found = None if detections is None else _keyed(detections, _detection_key)
+        seen = None if sightings is None else _keyed(sightings, _detection_key)
+        poses = None if rejected_poses is None else _keyed(rejected_poses, lambda pose: (pose.image_id, pose.origin))
+        self._check_model(model_key, bool(by_result), [*(found or {}).values(), *(seen or {}).values()])
+
+        looked = {result.image_id for result in by_result.values() if result.outcome == "ok"}
+        looked |= {detection.image_id for detection in (found or {}).values()}
+        judged = set(placed) if placed is not None else looked
+        written: dict[str, int] = {}
+        written["image"] = self._merge(read.IMAGE, (rows.image_row(self.code, image) for image in by_image.values()))
+        written["rejected_entity"] = self._load_rejected_entities(rejected_entities or {}, by_image)
+        written["photo_result"] = self._load_results(model_key, by_result, attempts or {})
+        if found is not None:
+            scope = {"code": self.code, "model_key": model_key, "image_ids": looked}
+            written["detection"] = self._merge(
+                read.DETECTION, (rows.detection_row(self.code, detection) for detection in found.values()), scope
+            )
+        if seen is not None:
+            ids = judged | {sighting.image_id for sighting in seen.values()}
+            scope = {"code": self.code, "model_key": model_key, "image_ids": ids}
+            written["sighting"] = self._merge(
+                read.SIGHTING, (rows.sighting_row(self.code, sighting) for sighting in seen.values()), scope
+            )
+        if poses is not None:
+            scope = {"code": self.code, "image_ids": judged | {pose.image_id for pose in poses.values()}}
+            written["rejected_pose"] = self._merge(
+                read.REJECTED_POSE, (rows.rejected_pose_row(self.code, pose) for pose in poses.values()), scope
+            )
+        return written
+
+    def write_objects(self, code: str, objects: Iterable[StreetObject]) -> Counts:
+        """Makes these the beliefs about objects: all of them. What is not among them is withdrawn, its id stays registered."""
+        return self._write(code, OBJECTS, [rows.object_row(self.code, noun) for noun in objects])
+
+    def write_intersections(self, code: str, intersections: Iterable[Intersection]) -> Counts:
+        """Makes these the junctions: all of them. Vanished ones are withdrawn."""
+        return self._write(code, INTERSECTIONS, [rows.intersection_row(self.code, noun) for noun in intersections])
+
+    def write_assignments(self, code: str, assignments: Mapping[str, str]) -> Counts:
+        """Makes these the junctions (by object id) that objects belong to: all of them."""
+        given = [
+            {"code": self.code, "object_id": object_id, "intersection_id": intersection_id}
+            for object_id, intersection_id in sorted(assignments.items())
+        ]
+        return self._write(code, ASSIGNMENTS, given)
+
+    def record_release(self, release: Release) -> bool:
+        """Records a published release with the instant of system time it holds; False where it was recorded before.
+
+        It holds what this transaction sees: build it from reads of the same transaction, or of one with no write since.
+        """
+        self._own(release.code)
+        known = {recorded.name: recorded for recorded in self.releases(release.code)}.get(release.name)
+        if known is not None:
+            if known != release:
+                raise StoreError(f"release {release.name} of {release.code} is recorded as {known}: it cannot become {release}")
+            return False
+        columns = "code, name, url, sha256, intersections, objects"
+        self._connection.execute(
+            text(
+                f"INSERT INTO kryss.release ({columns}, system_at) "
+                f"VALUES (:code, :name, :url, :sha256, :intersections, :objects, :system_at)"
+            ),
+            {
+                **{column: getattr(release, column) for column in columns.split(", ")},
+                "system_at": self.system_at(),
+            },
+        )
+        return True
+
+    def system_at(self) -> datetime:
+        """The instant of system time of this transaction's changes: later than any before it, by the server's clock."""
+        if self._system_at is None:
+            self._system_at = self._connection.scalar(
+                text(
+                    "UPDATE kryss.municipality SET system_at = greatest(clock_timestamp(), system_at + interval '1 microsecond') "
+                    "WHERE code = :code RETURNING system_at"
+                ),
+                {"code": self.code},
+            )
+            if self._system_at is None:
+                raise self._unknown()
+        return self._system_at
+
+    def _unknown(self) -> UnknownMunicipality:
+        return UnknownMunicipality(f"municipality {self.code!r} is not in the database: call upsert_municipality first")
+
+    def _own(self, code: str) -> None:
+        if code != self.code:
+            raise ValueError(f"this transaction holds the lock of {self.code!r} and cannot write {code!r}")
+
+    def _check_model(self, model_key: str | None, results: bool, made: Iterable[Detection | Sighting]) -> None:
+        keys = {noun.model_key for noun in made}
+        if model_key is None and (results or keys):
+            raise ValueError("results, detections and sightings need their model_key")
+        if keys - {model_key}:
+            raise ValueError(f"detections of {sorted(keys)} in a load of model {model_key!r}: load each model by itself")
+
+    def _merge(self, target: Table, source: Iterable[Mapping[str, Any]], stated: Mapping[str, Any] | None = None) -> int:
+        if self._connection.scalar(text("SELECT count(*) FROM kryss.municipality WHERE code = :code"), {"code": self.code}) == 0:
+            raise self._unknown()
+        return merge_set(self._connection, target, source, stated=stated)
+
+    def _load_rejected_entities(self, rejected: Mapping[str, str], by_image: Mapping[str, Image]) -> int:
+        source = [
+            {"code": self.code, "image_id": image_id, "reason": reason}
+            for image_id, reason in rejected.items()
+            if image_id not in by_image
+        ]
+        return self._merge(read.REJECTED_ENTITY, source, {"code": self.code, "image_ids": set(by_image)})
+
+    def _load_results(self, model_key: str | None, results: Mapping[str, PhotoResult], attempts: Mapping[str, int]) -> int:
+        if not results or model_key is None:
+            return 0
+        known = self.image_states(self.code, model_key)
+        source = (
+            rows.photo_result_row(self.code, model_key, result, attempts.get(image_id, known.get(image_id, ("", 1))[1]))
+            for image_id, result in results.items()
+        )
+        return self._merge(read.PHOTO_RESULT, source)
+
+    def _write(self, code: str, versioned: Versioned, given: list[dict[str, Any]]) -> Counts:
+        self._own(code)
+        _refuse_twice(versioned, given)
+        if versioned.target.name in self._written:
+            undo_versions(self._connection, versioned, self.code, self.system_at())
+        with staged(self._connection, versioned.target, written_columns(versioned.target), given) as staging:
+            counts = compare_versions(self._connection, versioned, staging, self.code, self._system_at)
+            if counts.written:
+                write_versions(self._connection, versioned, staging, self.code, self.system_at())
+                self._written.add(versioned.target.name)
+        return counts
+
+
+def _detection_key(noun: Detection | Sighting) -> tuple[str, str, int]:
+    return noun.image_id, noun.model_key, noun.ordinal
+
+
+Noun = TypeVar("Noun")
+Key = TypeVar("Key")
+
+
+def _keyed(nouns: Iterable[Noun], key: Callable[[Noun], Key]) -> dict[Key, Noun]:
+    return {key(noun): noun for noun in nouns}
+
+
+def _refuse_twice(versioned: Versioned, given: Iterable[Mapping[str, Any]]) -> None:
+    counted = Counter(row[versioned.id_column] for row in given)
+    twice = sorted(key for key, number in counted.items() if number > 1)
+    if twice:
+        raise ValueError(f"{versioned.target.name}: {versioned.id_column} {twice[0]!r} is given {counted[twice[0]]} times")
