@@ -166,7 +166,7 @@ def valid_time_states(item: StreetObject, versions: Sequence[ObjectVersion] = ()
 
 
 def object_type(class_name: str) -> str:
-    return "traffic light" if "traffic-light" in class_name else "traffic sign"
+    return "traffic light" if class_name.startswith("object--traffic-light") else "traffic sign"
 
 
 def area_ring(junction: Intersection) -> list[list[float]]:

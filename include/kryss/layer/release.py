@@ -32,6 +32,7 @@ from kryss.layer.page import page
 from kryss.layer.provenance import Provenance, attribution_text
 from kryss.layer.storage import MANIFEST, Shelf, name_key
 from kryss.model import Intersection, Municipality, ObjectVersion, Release, StreetObject
+from kryss.positioning.sizes import object_size
 
 SCHEMA_VERSION = "1.0.0"
 """Semantic version of the files' structure: a new optional property raises the second number, anything else the first."""
@@ -71,6 +72,7 @@ def publish(
     history: Mapping[str, Sequence[ObjectVersion]] | None,
     provenance: Provenance,
     *,
+    region: str = "eu",
     assumed_size_m: SizeOf | None = None,
     best_images: Mapping[str, str] | None = None,
     cameras: Mapping[str, tuple[float, float]] | None = None,
@@ -80,7 +82,7 @@ def publish(
     """Publishes the layer of one municipality under ``<root_url>/<code>/``.
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
-    counted. ``cameras`` maps image id to ``(lon, lat)`` and is drawn on the page only.
+    counted. ``region`` chooses the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps image id to ``(lon, lat)`` and is drawn on the page only.
     """
     known = list(objects)
     layer = build(
@@ -88,7 +90,7 @@ def publish(
         known,
         assignments,
         history,
-        assumed_size_m=assumed_size_m,
+        assumed_size_m=assumed_size_m or (lambda class_name: _height_m(class_name, region)),
         best_images=best_images,
         image_url=image_url,
     )
@@ -110,6 +112,11 @@ def publish(
         shelf.point(_pointer(municipality.code, name, files[MANIFEST]))
     log.info("release %s of %s: %s", name, municipality.code, {key: count for key, count in changes.counts().items() if count})
     return PublishResult(_release(shelf, municipality.code, name), False, changes.counts(), tuple(changes.lines()))
+
+
+def _height_m(class_name: str, region: str) -> float | None:
+    size = object_size(class_name, region)
+    return None if size is None else size.height_m
 
 
 def _settle(shelf: Shelf, code: str) -> tuple[str | None, bool]:
