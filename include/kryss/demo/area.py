@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -87,13 +88,14 @@ def load_area(path: str | Path) -> RecordedArea:
         raise _at(area_file, "$.country", f"{text['country']!r} is not an ISO 3166-1 alpha-2 code such as 'NO'")
     if text["roads"] not in ROADS_KINDS:
         raise _at(area_file, "$.roads", f"{text['roads']!r} is not one of {', '.join(ROADS_KINDS)}")
+    roads = cast(RoadsKind, str(text["roads"]))
     boundary = _boundary(area, area_file)
     for key in sorted(set(area) - {"code", "name", "country", "boundary", "roads", "attribution", "epochs"}):
         log.info("%s: key %r is not part of the format and is ignored", area_file, key)
 
     images = tuple(_images(folder))
     epochs = _stated_epochs(area, area_file) if "epochs" in area else found_epochs(images)
-    _check_roads(folder, cast(RoadsKind, text["roads"]))
+    _check_roads(folder, roads)
     truth_file = folder / "truth.geojson"
     truth = _points(truth_file) if truth_file.exists() else None
     return RecordedArea(
@@ -102,7 +104,7 @@ def load_area(path: str | Path) -> RecordedArea:
         name=text["name"],
         country=text["country"],
         boundary=boundary,
-        roads=cast(RoadsKind, text["roads"]),
+        roads=roads,
         attribution=text["attribution"],
         images=images,
         epochs=epochs,
@@ -118,7 +120,7 @@ def available_at(image: dict[str, Any]) -> datetime:
 def found_epochs(images: Sequence[dict[str, Any]]) -> tuple[datetime, ...]:
     """The midnight after each cluster of photo days; days more than a week apart are different clusters."""
     days = sorted({available_at(image).date() for image in images})
-    last_days = [day for day, following in zip(days, [*days[1:], None]) if following is None or following - day > EPOCH_GAP]
+    last_days = [day for day, following in pairwise(days) if following - day > EPOCH_GAP] + days[-1:]
     return tuple(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1) for day in last_days)
 
 
@@ -344,6 +346,8 @@ def _check_nvdb(path: Path) -> None:
         for key in needed:
             if key not in item:
                 raise _at(path, where, f"{key!r} is missing")
+        if "geometri" not in item and path.name.startswith("objects-"):
+            continue
         geometry = _expect(item.get("geometri"), dict, path, f"{where}.geometri")
         if geometry.get("srid") not in (5972, 5973, 5975):
             raise _at(path, f"{where}.geometri.srid", f"{_shown(geometry.get('srid'))}; record with srid=5973")
@@ -363,10 +367,9 @@ def _text(area: dict[str, Any], key: str, path: Path) -> str:
     return value
 
 
-def _expect(value: Any, kind: type, path: Path, where: str) -> Any:
-    names = {dict: "a JSON object", list: "a JSON array"}
+def _expect(value: Any, kind: type[dict] | type[list], path: Path, where: str) -> Any:
     if not isinstance(value, kind):
-        raise _at(path, where, f"{_shown(value)}, expected {names[kind]}")
+        raise _at(path, where, f"{_shown(value)}, expected a JSON {'object' if kind is dict else 'array'}")
     return value
 
 

@@ -50,9 +50,7 @@ def square_area(lon: float, lat: float, speed_limit_kmh: float, seconds: float =
     return ((west, south), (east, south), (east, north), (west, north), (west, south))
 
 
-def assign(
-    positions: Mapping[str, tuple[float, float]], intersections: Iterable[Intersection]
-) -> dict[str, str]:
+def assign(positions: Mapping[str, tuple[float, float]], intersections: Iterable[Intersection]) -> dict[str, str]:
     """Object id -> id of the nearest intersection whose area holds the object; objects in no area are left out.
 
     ``positions`` are ``(lon, lat)``. The edge of an area belongs to it. Of equally near intersections (to the millimetre) the

@@ -29,7 +29,7 @@ ADMIN_LEVELS = {"NO": "7", "SE": "7", "DK": "7", "FI": "8", "DE": "8"}
 """admin_level of municipalities (contracts/osm-overpass.md section 5: differs by country). Others: ``overpass:<level>``."""
 
 
-class MunicipalityNotFound(LookupError):
+class MunicipalityNotFound(LookupError):  # noqa: N818 (the name of design/style.md)
     """No municipality of that code; the message suggests codes that exist."""
 
 
@@ -150,7 +150,7 @@ def cleaned(geometry: Any, what: str) -> dict[str, Any]:
     if region.is_empty:
         raise BoundaryError(f"{what}: {geometry.get('type')} without an area; a boundary is a Polygon or MultiPolygon")
     west, south, east, north = region.bounds
-    if not (-180 <= west and east <= 180 and -90 <= south and north <= 90):
+    if west < -180 or east > 180 or south < -90 or north > 90:
         raise BoundaryError(f"{what}: reaches to {west:g}..{east:g}, {south:g}..{north:g}; expected degrees, [lon, lat]")
     return json.loads(json.dumps(mapping(shapely.orient_polygons(region))))
 

@@ -55,7 +55,8 @@ class JunctionsError(ValueError):
 
 def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: Json) -> list[Intersection]:
     """The intersections of a configured municipality, from its source of roads."""
-    services, waits = config.services, {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
+    services = config.services
+    waits: dict[str, Any] = {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
     if config.roads == "junctions":
         if not services.junctions:
             raise JunctionsError(f"municipality {config.code}: roads is junctions, but services.junctions names no file or URL")

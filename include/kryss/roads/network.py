@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ DETOUR = 2.0
 """... if the way between them along the roads is at most this many times the tolerance."""
 TOUCH_M = 30.0
 """Controls, names and speed limits within this distance of a junction's nodes are its own (stop lines stand back)."""
-ARM_PROBE_M = 30.0
+ARM_PROBE_M = 60.0
 ARM_SEPARATION_DEG = 25.0
 """Ends that leave a consolidated junction in nearly one direction are one arm: the two carriageways of a divided road."""
 DEFAULT_LIMIT_KMH = 50.0
@@ -214,7 +215,7 @@ def _clusters(network: RoadNetwork, place: dict[str, Any], to_metres: _Metres, t
         )
     for ring in nx.connected_components(rings):
         on_ring = sorted(ring & candidates)
-        same.add_edges_from(zip(on_ring, on_ring[1:], strict=False))
+        same.add_edges_from(pairwise(on_ring))
     clusters = [sorted(cluster, key=node_order) for cluster in nx.connected_components(same)]
     return sorted(clusters, key=lambda members: node_order(members[0]))
 

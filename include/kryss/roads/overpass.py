@@ -84,6 +84,8 @@ class OverpassClient:
             time_scale=time_scale,
             share=share,
         )
+        self.osm3s: dict[str, str] = {}
+        """Copyright and data timestamp of the latest answer."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, url: str | None = None, **options: Any) -> Self:
@@ -112,6 +114,7 @@ class OverpassClient:
         elements = answer.get("elements") if isinstance(answer, dict) else None
         if not isinstance(elements, list):
             raise RequestFailed("overpass", "interpreter", "the answer holds no list 'elements'")
+        self.osm3s = answer.get("osm3s", {})
         if answer.get("remark"):
             log.info("overpass remarks: %s", answer["remark"])
         return elements
