@@ -68,7 +68,9 @@ def fuse(sightings: Iterable[Sighting]) -> list[FusedObject]:
     data = _Data.of(rows, frame)
     clusters = [cluster for name in sorted(by_class) for cluster in _cluster(data, np.array(by_class[name]))]
     clusters = _settle_classes(data, clusters)
-    return sorted((_object(data, cluster) for cluster in clusters), key=lambda one: (one.class_name, sighting_key(one.sightings[0])))
+    return sorted(
+        (_object(data, cluster) for cluster in clusters), key=lambda one: (one.class_name, sighting_key(one.sightings[0]))
+    )
 
 
 def sighting_key(sighting: Sighting) -> tuple[object, ...]:
@@ -209,7 +211,7 @@ def _join(data: _Data, cluster: _Cluster, index: int) -> None:
     cluster.state_covariance = (kept + kept.T) / 2
     cluster.members.append(index)
     cluster.images.add(data.rows[index].image_id)
-    cluster.view = cluster.view + [np.sin(data.bearing[index]), np.cos(data.bearing[index])]
+    cluster.view = cluster.view + np.array([np.sin(data.bearing[index]), np.cos(data.bearing[index])])
 
 
 def _cost(data: _Data, index: int, cluster: _Cluster, exclusive: bool = True) -> float | None:
@@ -304,7 +306,8 @@ def _estimate(data: _Data, members: NDArray[np.intp]) -> tuple[Array, Array]:
             break
     inflation = float(np.clip(chi2 / (2 * n - 2), 1.0, 4.0)) if n > 1 else 1.0
     floor = min(FLOOR_SIGMA_M[data.rows[i].pose_origin] for i in members)
-    return state, np.linalg.inv(normal) * inflation + np.diag([floor**2, floor**2, 0.0])
+    covariance: Array = np.linalg.inv(normal) * inflation + np.diag([floor**2, floor**2, 0.0])
+    return state, covariance
 
 
 def _reassign(data: _Data, indices: NDArray[np.intp], clusters: list[_Cluster]) -> list[_Cluster]:
@@ -320,7 +323,9 @@ def _reassign(data: _Data, indices: NDArray[np.intp], clusters: list[_Cluster]) 
         near = sorted({k for box in boxes for k in tree.query_ball_point(data.point[box[0]], REACH_M)})
         costs = [[_cost(data, box[0], clusters[k], exclusive=False) for k in near] for box in boxes]
         impossible = 1e6
-        table = np.array([[impossible if cost is None else cost for cost in line] for line in costs]).reshape(len(boxes), len(near))
+        table = np.array([[impossible if cost is None else cost for cost in line] for line in costs]).reshape(
+            len(boxes), len(near)
+        )
         taken = {}
         if near:
             taken = {r: near[c] for r, c in zip(*linear_sum_assignment(table), strict=True) if table[r, c] < impossible}
@@ -439,7 +444,12 @@ def _settle(data: _Data, a: _Cluster, b: _Cluster) -> list[_Cluster] | None:
             shares[1].extend(of_b)
     large, small = sorted(zip(shares, (a.class_name, b.class_name), strict=True), key=lambda one: (-score(one[0]), one[1]))
     times = [[data.rows[i].captured_at for i in members] for members, _ in (large, small)]
-    if small[0] and score(small[0]) < MINORITY * score(large[0]) and min(times[0]) <= max(times[1]) and min(times[1]) <= max(times[0]):
+    if (
+        small[0]
+        and score(small[0]) < MINORITY * score(large[0])
+        and min(times[0]) <= max(times[1])
+        and min(times[1]) <= max(times[0])
+    ):
         large, small = (large[0] + small[0], large[1]), ([], small[1])
     settled = [replace(_new_cluster(data, members), class_name=name) for members, name in (large, small) if members]
     if {(tuple(one.members), one.class_name) for one in settled} == {(tuple(one.members), one.class_name) for one in (a, b)}:
@@ -460,4 +470,3 @@ def _object(data: _Data, cluster: _Cluster) -> FusedObject:
         error_radius_m=round(error_radius_m((covariance[0], covariance[1], covariance[2])), 2),
         sightings=tuple(members),
     )
-

@@ -126,9 +126,7 @@ def known_size_range(image: Image, trusted: TrustedPose, detection: Detection, s
     """Range from the height of the box, and for a traffic light also from its width; ``pixel``: unit of the edge noise."""
     left, top, right, bottom = detection.box
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
-    edges = world_directions(
-        image, trusted.pose, [(middle_x, top), (middle_x, bottom), (left, middle_y), (right, middle_y)]
-    )
+    edges = world_directions(image, trusted.pose, [(middle_x, top), (middle_x, bottom), (left, middle_y), (right, middle_y)])
     flat = np.hypot(edges[:, 0], edges[:, 1])
     if np.any(flat[:2] < 0.05):
         return "straight above or below"
