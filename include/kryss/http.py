@@ -95,23 +95,23 @@ class ServiceError(Exception):
         return f"{self.service} {self.endpoint}: {self.reason}{status}"
 
 
-class StopRun(ServiceError):
+class StopRun(ServiceError):  # noqa: N818
     """Nothing that follows can succeed (a refused token): stop, and mark nothing as failed."""
 
 
-class SplitRequest(ServiceError):
+class SplitRequest(ServiceError):  # noqa: N818
     """The request asks for too much: ask for parts of it."""
 
 
-class LinkExpired(ServiceError):
+class LinkExpired(ServiceError):  # noqa: N818
     """The link cannot be used (again): ask for a fresh one. ``rule`` says how often and after which wait."""
 
 
-class Gone(ServiceError):
+class Gone(ServiceError):  # noqa: N818
     """The thing does not exist, and a second look agreed."""
 
 
-class RequestFailed(ServiceError):
+class RequestFailed(ServiceError):  # noqa: N818
     """Refused, or still failing after the last try."""
 
 
@@ -477,9 +477,9 @@ class Service:
                 ) as response:
                     body = self._read(response)
                     status, answer_headers = response.status_code, response.headers
-            except _TooLarge:
+            except _TooLargeError:
                 return Answer(None, "too-large", message=f"more than {self.max_bytes} bytes")
-            except (requests.Timeout, _TooSlow):
+            except (requests.Timeout, _TooSlowError):
                 return Answer(None, "timeout")
             except requests.exceptions.ChunkedEncodingError:
                 return Answer(None, "truncated")
@@ -501,9 +501,9 @@ class Service:
         for part in response.iter_content(2**16):
             size += len(part)
             if size > self.max_bytes:
-                raise _TooLarge
+                raise _TooLargeError
             if time.monotonic() > deadline:
-                raise _TooSlow
+                raise _TooSlowError
             parts.append(part)
         return b"".join(parts)
 
@@ -514,11 +514,11 @@ class Service:
             self.counts.add(reason="paused, budget nearly used")
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     pass
 
 
-class _TooSlow(Exception):
+class _TooSlowError(Exception):
     pass
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import shapely
@@ -74,9 +74,7 @@ class MapillaryClient:
         **options: Any,
     ):
         if not token:
-            raise ValueError(
-                "Mapillary needs a token: set KRYSS_MAPILLARY_TOKEN, or the password of the Airflow connection"
-            )
+            raise ValueError("Mapillary needs a token: set KRYSS_MAPILLARY_TOKEN, or the password of the Airflow connection")
         graph = {"headers": {"Authorization": f"OAuth {token}"}, "secrets": (token,), "share": share, **options}
         self.entities = Service("mapillary-entity", graph_url, **graph)
         self.searches = Service("mapillary-search", graph_url, **graph)
@@ -88,15 +86,22 @@ class MapillaryClient:
         self.tile_sets = tuple(tile_sets)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> MapillaryClient:
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
         """From KRYSS_MAPILLARY_TOKEN and, for another place than the public one, KRYSS_MAPILLARY_GRAPH_URL and
         _TILES_URL."""
-        return cls(
-            environ.get("KRYSS_MAPILLARY_TOKEN", ""),
-            environ.get("KRYSS_MAPILLARY_GRAPH_URL") or GRAPH_URL,
-            environ.get("KRYSS_MAPILLARY_TILES_URL") or TILES_URL,
+        return cls.from_settings(
+            graph_url=environ.get("KRYSS_MAPILLARY_GRAPH_URL"),
+            tiles_url=environ.get("KRYSS_MAPILLARY_TILES_URL"),
+            token=environ.get("KRYSS_MAPILLARY_TOKEN"),
             **options,
         )
+
+    @classmethod
+    def from_settings(
+        cls, *, token: str | None, graph_url: str | None = None, tiles_url: str | None = None, **options: Any
+    ) -> Self:
+        """From settings that may be absent: the public addresses, and a clear error where there is no token."""
+        return cls(token or "", graph_url or GRAPH_URL, tiles_url or TILES_URL, **options)
 
     def __repr__(self) -> str:
         return f"MapillaryClient({self.entities.base_url!r}, {self.tiles.base_url!r})"
@@ -138,9 +143,7 @@ class MapillaryClient:
         """Ids of the sequences that have something inside a GeoJSON boundary."""
         return set(self.coverage(boundary))
 
-    def entities_of(
-        self, sequence_ids: Iterable[str] | Mapping[str, int], fields: Sequence[str] = IMAGE_FIELDS
-    ) -> list[Any]:
+    def entities_of(self, sequence_ids: Iterable[str] | Mapping[str, int], fields: Sequence[str] = IMAGE_FIELDS) -> list[Any]:
         """The image entities of whole sequences as the service gave them, each id once, sorted by (captured_at, id).
 
         A mapping gives the expected number of images of each sequence, which bounds the batches.
@@ -191,15 +194,11 @@ class MapillaryClient:
             log.info("%s; asking for less than %d sequences at once", refusal, len(sequence_ids))
         if len(sequence_ids) > 1:
             half = len(sequence_ids) // 2
-            return self._whole_sequences(sequence_ids[:half], fields) + self._whole_sequences(
-                sequence_ids[half:], fields
-            )
+            return self._whole_sequences(sequence_ids[:half], fields) + self._whole_sequences(sequence_ids[half:], fields)
         listed = self.searches.get_json("/image_ids", {"sequence_id": sequence_ids[0]})
         ids = [row["id"] for row in _rows(self.searches, "/image_ids", listed) if isinstance(row, dict) and "id" in row]
         return [
-            row
-            for start in range(0, len(ids), IDS_A_CALL)
-            for row in self._images_by_id(ids[start : start + IDS_A_CALL], fields)
+            row for start in range(0, len(ids), IDS_A_CALL) for row in self._images_by_id(ids[start : start + IDS_A_CALL], fields)
         ]
 
     def _images_by_id(self, image_ids: Sequence[str], fields: Sequence[str]) -> list[Any]:

@@ -49,9 +49,7 @@ def parse_image(entity: Any) -> Image:
     gps = _pose(entity, "gps", "geometry", "altitude", "compass_angle")
     sfm = _pose(entity, "sfm", "computed_geometry", "computed_altitude", "computed_compass_angle")
     if gps is None and sfm is None:
-        raise MalformedImageError(
-            "; ".join(_position_fault(entity, name) for name in ("geometry", "computed_geometry"))
-        )
+        raise MalformedImageError("; ".join(_position_fault(entity, name) for name in ("geometry", "computed_geometry")))
     is_pano = entity.get("is_pano") is True
     creator = entity.get("creator")
     orientation: Any = entity.get("exif_orientation")
@@ -80,9 +78,7 @@ def upright_size(image: Image) -> tuple[int, int]:
 
 def _instant(value: Any) -> datetime:
     if not _is_number(value):
-        raise MalformedImageError(
-            "captured_at is missing" if value is None else f"captured_at is {value!r}, not milliseconds"
-        )
+        raise MalformedImageError("captured_at is missing" if value is None else f"captured_at is {value!r}, not milliseconds")
     if not EARLIEST_MS <= value < LATEST_MS:
         raise MalformedImageError(f"captured_at is {value!r}, outside 1980 to 2100 in milliseconds")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(value))

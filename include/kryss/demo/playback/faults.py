@@ -51,13 +51,13 @@ class Fault:
 def graph_error(code: int, message: str, subcode: int | None = None, **more: Any) -> str:
     """An error body as the Graph API writes it (contracts/mapillary-api-v4.md section 8)."""
     kind = "OAuthException" if code == 190 else "MLYApiException"
-    error: dict[str, Any] = {"message": message, "type": kind, "code": code, **more}
+    error: dict[str, Any] = {"message": message, "type": kind, "code": code} | more
     if subcode is not None:
         error["error_subcode"] = subcode
     return json.dumps({"error": {**error, "fbtrace_id": "AplaybackTrace"}})
 
 
-_TOO_MUCH = "Please reduce the amount of data you're asking for, then retry your request"
+TOO_MUCH = "Please reduce the amount of data you're asking for, then retry your request"
 
 KINDS: dict[str, Fault] = {
     "too-many-requests": Fault(status=429, body="Too many requests", content_type="text/plain"),
@@ -66,7 +66,7 @@ KINDS: dict[str, Fault] = {
     "unavailable": Fault(status=503, body=HTML_PAGE, content_type="text/html"),
     "temporarily-unavailable": Fault(status=500, body=graph_error(2, "Service temporarily unavailable")),
     "unknown-error": Fault(status=500, body=graph_error(1, "An unknown error occurred", 99)),
-    "too-much-data": Fault(status=500, body=graph_error(1, _TOO_MUCH)),
+    "too-much-data": Fault(status=500, body=graph_error(1, TOO_MUCH)),
     "revoked-token": Fault(status=401, body=graph_error(190, "Error validating application"), count=-1),
     "not-found": Fault(
         status=400,
