@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from kryss import __version__
 from kryss.config import DATABASE_TIMEOUT
@@ -26,6 +26,7 @@ from kryss.positioning.poses import trusted_poses
 from kryss.store import Store, open_store
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_SHARDS = 1000
 """Airflow maps at most ``max_map_length`` (1024) tasks: more photos make larger shards, none is left out."""
@@ -166,18 +167,18 @@ def detect(run: Run, shard: str) -> dict[str, Any]:
                 yield image_id, photos.read(image_id)
 
         sizes = {image_id: upright_size(images[image_id]) for image_id in ready}
-        results = {result.image_id: result for result in fetched}
+        by_image = {result.image_id: result for result in fetched}
         detections: list[Detection] = []
         for image_id, outcome in detector.detect(read(), sizes):
             if isinstance(outcome, PhotoFailure):
-                results[image_id] = PhotoResult(image_id, "failed", outcome.reason)
+                by_image[image_id] = PhotoResult(image_id, "failed", outcome.reason)
             else:
                 detections += outcome
-                results[image_id] = replace(results[image_id], detections=len(outcome))
+                by_image[image_id] = replace(by_image[image_id], detections=len(outcome))
         run.state.write_rows(found, Detection, detections)
-        run.state.write_rows(done, PhotoResult, [results[result.image_id] for result in fetched])
-    detections = list(run.state.read_rows(found, Detection))
-    return {"shard": shard, "detections": len(detections), "classes": dict(Counter(d.class_name for d in detections))}
+        run.state.write_rows(done, PhotoResult, [by_image[result.image_id] for result in fetched])
+    kept = run.state.read_rows(found, Detection)
+    return {"shard": shard, "detections": len(kept), "classes": dict(Counter(d.class_name for d in kept))}
 
 
 @stage("depth")
@@ -213,7 +214,7 @@ def _shards(run: Run, key: str) -> list[str]:
     return [f"{key}-{number:04d}" for number in range(math.ceil(len(_new_images(run, key)) / size))]
 
 
-def _gather(run: Run, key: str, name: str, kind: type) -> list[Any]:
+def _gather(run: Run, key: str, name: str, kind: type[T]) -> list[T]:
     return [row for shard in _shards(run, key) for row in run.state.read_rows(_shard_file(run, shard, name), kind)]
 
 

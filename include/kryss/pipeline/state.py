@@ -8,9 +8,9 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fsspec
 from pydantic import TypeAdapter
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -66,9 +66,10 @@ class State:
 
     def write_rows(self, name: str, kind: type[T], rows: Iterable[T]) -> str:
         """Gzipped JSON lines of nouns; the same rows give the same bytes."""
-        lines = b"\n".join(_adapter(kind).dump_json(row) for row in rows)
+        adapter = _adapter(cast(Hashable, kind))
+        lines = b"\n".join(adapter.dump_json(row) for row in rows)
         return self.write_bytes(name, gzip.compress(lines, compresslevel=5, mtime=0))
 
-    def read_rows(self, name: str, kind: type[T]) -> Sequence[T]:
-        adapter = _adapter(kind)
+    def read_rows(self, name: str, kind: type[T]) -> list[T]:
+        adapter = _adapter(cast(Hashable, kind))
         return [adapter.validate_json(line) for line in gzip.decompress(self.read_bytes(name)).split(b"\n") if line]
