@@ -23,6 +23,7 @@ def _beside(name: str) -> ModuleType:
 
 
 postgis = _beside("postgis")
+road_areas = _beside("road_areas")
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +66,9 @@ def store(database_url: str) -> Any:
     from kryss.store import open_store
 
     return open_store(database_url)
+
+
+@pytest.fixture(scope="session")
+def road_map() -> ModuleType:
+    """A small road map that can be written as a recorded area of any kind (`tests/road_areas.py`)."""
+    return road_areas

@@ -1,7 +1,7 @@
 """A real PostGIS for tests: the server that the environment names, else a throwaway cluster on loopback.
 
-Every test has a database of its own, copied from a migrated template. A cluster made here trusts nobody but loopback, syncs nothing to disk,
-runs as an unprivileged user (PostgreSQL refuses root) and is deleted at the end.
+Every test has a database of its own, copied from a migrated template. A cluster made here listens on loopback only, syncs
+nothing to disk, runs as an unprivileged user (PostgreSQL refuses root) and is deleted at the end.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_many_rows_go_in_by_batches(town, make):
 
 def test_a_municipality_nobody_entered_is_named(store, make):
     with (
-        pytest.raises(UnknownMunicipality, match="'nowhere' is not in the database: call upsert_municipality"),
+        pytest.raises(UnknownMunicipality, match="'nowhere' is not in the database"),
         store.transaction("nowhere") as tx,
     ):
         tx.load(images=make.images())

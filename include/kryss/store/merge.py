@@ -1,9 +1,9 @@
 """The two ways rows reach a table: COPY into a staging table, then one guarded merge.
 
-*Set tables* (metadata, detections, sightings) hold the latest statement: `merge_set` inserts what is new, updates what differs
-and deletes what a statement about an image no longer has. *Version tables* hold beliefs in system time: `merge_versions` closes the
-beliefs that changed and opens new ones. Both compare with ``IS DISTINCT FROM`` before they touch a row: an equal row is not even
-locked. The caller holds the lock of the municipality, so nobody else writes its rows meanwhile.
+*Set tables* (metadata, detections, sightings) hold the latest statement: `merge_set` inserts what is new, updates what
+differs and deletes what a statement about an image no longer has. *Version tables* hold beliefs in system time:
+`write_versions` closes the beliefs that changed and opens new ones. Both compare with ``IS DISTINCT FROM`` before they touch a
+row: an equal row is not even locked. The caller holds the lock of the municipality, so nobody else writes its rows meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from kryss.store.copying import ANALYZE_FROM_ROWS, copy_rows
 
 MANAGED = ("valid", "system", "system_at")
 """Columns that the store fills, never a noun."""
+KEYS = ("code", "id", "image_id", "model_key", "object_id", "intersection_id")
+"""Columns whose statistics the planner needs for the joins of a merge. Statistics of geometries take seconds."""
 
 
 def written_columns(target: Table) -> list[str]:
@@ -43,7 +45,8 @@ def staged(connection: Connection, target: Table, columns: Sequence[str], source
     finally:
         cursor.close()
     if count >= ANALYZE_FROM_ROWS:
-        connection.exec_driver_sql(f"ANALYZE {name}")
+        keys = [column for column in columns if column in KEYS]
+        connection.exec_driver_sql(f"ANALYZE {name} ({', '.join(keys)})")
     yield name
     connection.exec_driver_sql(f"DROP TABLE {name}")
 
@@ -141,7 +144,7 @@ def undo_versions(connection: Connection, versioned: Versioned, code: str, at: d
 
 
 def compare_versions(connection: Connection, versioned: Versioned, staging: str, code: str, at: datetime | None) -> Counts:
-    """What a write of the staged beliefs would do. ``at``: instant of this transaction's earlier writes, whose ids are still new."""
+    """What a write of staged beliefs would do. ``at``: instant of this transaction's earlier writes, whose ids count as new."""
     target, id_column = versioned.target, versioned.id_column
     values = [column for column in written_columns(target) if column not in ("code", id_column)]
     if versioned.registry is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Connection, DateTime, Row, Select, Table, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -13,7 +14,9 @@ from kryss.model import (
     Image,
     Intersection,
     Municipality,
+    ObjectStatus,
     ObjectVersion,
+    PhotoOutcome,
     PhotoResult,
     RejectedPose,
     Release,
@@ -171,11 +174,11 @@ class Reader:
         counts = {
             "images": self._count(IMAGE, code),
             "rejected_entities": self._count(REJECTED_ENTITY, code),
-            **{f"photos_{key}": number for key, number in self._by(PHOTO_RESULT, "outcome", code).items()},
+            **{f"photos_{key}": number for key, number in self._by(PHOTO_RESULT, "outcome", get_args(PhotoOutcome), code).items()},
             "rejected_poses": self._count(REJECTED_POSE, code),
             "detections": self._count(DETECTION, code),
             "sightings": self._count(SIGHTING, code),
-            **{f"objects_{key}": number for key, number in self._by(OBJECT_VERSION, "status", code).items()},
+            **{f"objects_{key}": number for key, number in self._by(OBJECT_VERSION, "status", get_args(ObjectStatus), code).items()},
             "object_versions": self._count(OBJECT_VERSION, code),
             "intersections": self._count(INTERSECTION_VERSION, code, _believed(INTERSECTION_VERSION, None)),
             "assignments": self._count(ASSIGNMENT, code, _believed(ASSIGNMENT, None)),
@@ -186,10 +189,9 @@ class Reader:
     def _count(self, source: Table, code: str, *conditions: ColumnElement[bool]) -> int:
         return self._connection.scalar(select(func.count()).select_from(source).where(source.c.code == code, *conditions)) or 0
 
-    def _by(self, source: Table, column: str, code: str) -> dict[str, int]:
-        values = {"outcome": ("ok", "failed", "gone"), "status": ("standing", "unconfirmed", "ended")}[column]
-        query = select(source.c[column], func.count()).where(source.c.code == code).group_by(source.c[column])
+    def _by(self, source: Table, column: str, values: Sequence[str], code: str) -> dict[str, int]:
+        query = select(source.c[column].label("value"), func.count().label("rows")).where(source.c.code == code)
         if "system" in source.c:
             query = query.where(_believed(source, None))
-        counted = {row[0]: row[1] for row in self._rows(query)}
+        counted = {row.value: row.rows for row in self._rows(query.group_by(source.c[column]))}
         return {value: counted.get(value, 0) for value in values}

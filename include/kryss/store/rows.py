@@ -1,7 +1,7 @@
 """Nouns of `kryss.model` to rows of `kryss.store.tables` and back. What goes in comes out, to the bit and the microsecond.
 
-The one exception is what Kryss computes itself: objects and junctions are rounded before they are stored and compared, so that the
-last bits of an estimate are never a change (`stored_object`, `stored_intersection`).
+The one exception is what Kryss computes itself: objects and junctions are rounded before they are stored and compared, so that
+the last bits of an estimate are never a change (`stored_object`, `stored_intersection`).
 """
 
 from __future__ import annotations

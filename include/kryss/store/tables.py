@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from geoalchemy2 import Geometry, WKBElement
 from sqlalchemy import (
@@ -44,7 +44,7 @@ class Base(DeclarativeBase):
     """All tables of Kryss."""
 
     metadata = MetaData(schema=SCHEMA)
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text(),
         datetime: DateTime(timezone=True),
         float: Float(53),
@@ -79,7 +79,7 @@ def _of_image() -> ForeignKeyConstraint:
 
 
 def _never_overlapping(*same: str, overlapping: tuple[str, ...]) -> ExcludeConstraint:
-    elements = [*((Column(name), "=") for name in same), *((Column(name), "&&") for name in overlapping)]
+    elements: list[tuple[Column[Any], str]] = [*((Column(name), "=") for name in same), *((Column(name), "&&") for name in overlapping)]
     return ExcludeConstraint(*elements, using="gist")
 
 

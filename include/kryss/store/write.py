@@ -68,11 +68,11 @@ class Tx(Reader):
     ) -> dict[str, int]:
         """Loads what a run found; returns the rows inserted, updated or deleted, by table. Equal rows are not touched.
 
-        ``model_key`` is needed with results, detections and sightings. ``attempts`` gives the number of this attempt by image id; without
-        it a known result keeps its number and a new one has 1. Detections replace those of the images they are of and of every
-        image with an ``ok`` result; sightings and rejected poses replace those of the images ``placed`` (without it: of the same
-        images, and of those they are of). A list that is None leaves its table alone. Malformed metadata (``rejected_entities``:
-        reason by image id) is forgotten once the image is loaded.
+        ``model_key`` is needed with results, detections and sightings. ``attempts``: the number of this attempt by image id;
+        without it a known result keeps its number and a new one has 1. Detections replace those of the images they are of and of
+        every image with an ``ok`` result; sightings and rejected poses replace those of the images ``placed`` (without it: of the
+        same images, and of those they are of). A list that is None leaves its table alone. Malformed metadata
+        (``rejected_entities``: reason by image id) is forgotten once the image is loaded.
         """
         by_image = {image.id: image for image in images}
         by_result = {result.image_id: result for result in results}

@@ -1,0 +1,265 @@
+"""Beliefs in two clocks: what stood when, and what was believed when. Every past belief can be queried; none is ever rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
+
+from kryss.store import Counts, StoreError
+
+VERSION_TABLES = ("object", "object_version", "intersection", "intersection_version", "assignment")
+
+
+@pytest.fixture
+def write(town):
+    """Writes all beliefs of a night and returns their counts and the instant of system time."""
+
+    def write(objects):
+        with town.transaction("town") as tx:
+            counts = tx.write_objects("town", objects)
+            return counts, tx.system_at()
+
+    return write
+
+
+def test_a_night_that_changes_nothing_writes_no_row(town, make, sql):
+    def night():
+        with town.transaction("town") as tx:
+            return (
+                tx.write_objects("town", [make.object(1), make.ended(2)]),
+                tx.write_intersections("town", make.intersections()),
+                tx.write_assignments("town", {make.object_id(1): "osm:1"}),
+                tx.record_release(make.release()),
+            )
+
+    def row_versions():
+        tables = (*VERSION_TABLES, "release", "municipality")
+        return {name: sql(f"SELECT ctid::text, xmin::text, xmax::text FROM kryss.{name} ORDER BY 1") for name in tables}
+
+    assert night() == (Counts(new=2), Counts(new=2), Counts(new=1), True)
+    before = row_versions()
+    assert night() == (Counts(unchanged=2), Counts(unchanged=2), Counts(unchanged=1), False)
+    assert row_versions() == before
+
+
+def test_the_last_bits_of_an_estimate_are_no_change(write, make):
+    write([make.object(1)])
+    jittered = make.object(1, lon=10.4003 + 1e-12, covariance=(4.0 + 1e-9, -0.3, 3.9), standing_probability=0.97 + 1e-12)
+    assert write([jittered])[0] == Counts(unchanged=1)
+
+
+def test_counts_say_what_became_of_each_object(write, make):
+    write([make.object(1), make.object(2), make.object(3), make.object(4)])
+    counts, _ = write([make.object(1), make.object(2, lon=10.5), make.ended(3), make.object(5)])
+    assert counts == Counts(new=1, changed=1, ended=1, unchanged=1, withdrawn=1)
+
+
+def test_an_object_that_is_seen_again_stands_again(town, write, make):
+    write([make.object(1)])
+    write([make.ended(1)])
+    assert write([make.object(1)])[0] == Counts(changed=1)
+    with town.snapshot() as reader:
+        history = reader.object_history("town")[make.object_id(1)]
+    assert [version.object.status for version in history] == ["standing", "ended", "standing"]
+
+
+def test_history_holds_every_belief_without_gap_or_overlap(town, write, make):
+    objects = [make.object(1), make.object(1, lon=10.5), make.ended(1)]
+    instants = [write([noun])[1] for noun in objects]
+    with town.snapshot() as reader:
+        history = reader.object_history("town")[make.object_id(1)]
+    assert [version.object for version in history] == objects
+    assert [(version.known_from, version.known_to) for version in history] == list(
+        zip(instants, [*instants[1:], None], strict=True)
+    )
+
+
+def test_beliefs_of_any_past_instant_can_be_read_again(town, make):
+    instants = []
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1)])
+        tx.write_intersections("town", make.intersections())
+        tx.write_assignments("town", {make.object_id(1): "osm:1"})
+        instants.append(tx.system_at())
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.ended(1), make.object(2)])
+        tx.write_intersections("town", make.intersections()[:1])
+        tx.write_assignments("town", {make.object_id(2): "osm:1"})
+        instants.append(tx.system_at())
+    with town.snapshot() as reader:
+        assert reader.objects("town", known=instants[0]) == [make.object(1)]
+        assert len(reader.intersections("town", known=instants[0])) == 2
+        assert reader.assignments("town", known=instants[0]) == {make.object_id(1): "osm:1"}
+        assert reader.objects("town", known=instants[0] - timedelta(microseconds=1)) == []
+        assert reader.objects("town", known=instants[1]) == reader.objects("town")
+        assert [found.id for found in reader.intersections("town")] == ["osm:1"]
+        assert reader.assignments("town") == {make.object_id(2): "osm:1"}
+
+
+def test_a_release_can_be_rebuilt_from_the_instant_it_recorded(town, write, make):
+    write([make.object(1)])
+    with town.transaction("town") as tx:
+        tx.record_release(make.release(1))
+    write([make.ended(1)])
+    with town.transaction("town") as tx:
+        tx.record_release(make.release(2))
+        released = tx.release_instants("town")
+        assert tx.objects("town", known=released["2026-05-05.1"]) == [make.object(1)]
+        assert tx.objects("town", known=released["2026-05-05.2"]) == [make.ended(1)]
+
+
+def test_a_release_written_in_one_transaction_with_its_beliefs_holds_them(town, make):
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1)])
+        tx.record_release(make.release(1))
+    with town.snapshot() as reader:
+        assert reader.objects("town", known=reader.release_instants("town")["2026-05-05.1"]) == [make.object(1)]
+
+
+def test_a_recorded_release_never_becomes_another(town, make):
+    with town.transaction("town") as tx:
+        tx.record_release(make.release())
+    with pytest.raises(StoreError, match=r"release 2026-05-05\.1 of town is recorded as"), town.transaction("town") as tx:
+        tx.record_release(replace(make.release(), sha256="cd" * 32))
+
+
+def test_as_of_takes_both_clocks_from_the_analyst(write, make, sql):
+    _, first = write([make.object(1)])
+    _, second = write([make.ended(1)])
+    query = "SELECT status FROM kryss.objects_as_of(:valid, :known)"
+
+    def statuses(valid, known):
+        return [row.status for row in sql(query, valid=valid, known=known)]
+
+    before_end, after_end = make.NOON + timedelta(days=1), make.NOON + timedelta(days=31)
+    assert statuses(before_end, first) == statuses(after_end, first) == ["standing"]
+    assert statuses(before_end, second) == ["ended"]
+    assert statuses(after_end, second) == []
+    assert statuses(make.NOON - timedelta(microseconds=1), second) == []
+    assert statuses(before_end, first - timedelta(microseconds=1)) == []
+
+
+def test_the_views_show_what_stands_now_and_where(town, make, sql):
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1), make.ended(2)])
+        tx.write_intersections("town", make.intersections())
+        tx.write_assignments("town", {make.object_id(1): "osm:1", make.object_id(2): "osm:1"})
+    now = sql("SELECT object_id::text, intersection_id, sightings, ST_X(geom) AS lon FROM kryss.object_now")
+    assert [tuple(row) for row in now] == [(make.object_id(1), "osm:1", 2, 10.4003)]
+    junctions = sql("SELECT intersection_id, objects FROM kryss.intersection_now ORDER BY 1")
+    assert [tuple(row) for row in junctions] == [("nvdb:7", 0), ("osm:1", 1)]
+
+
+def test_an_id_is_registered_for_ever(town, write, make, sql):
+    write([make.object(1)])
+    assert write([])[0] == Counts(withdrawn=1)
+    assert write([make.object(1)])[0] == Counts(changed=1)
+    assert sql("SELECT count(*) FROM kryss.object")[0][0] == 1
+    with pytest.raises(IntegrityError):
+        sql("DELETE FROM kryss.object")
+
+
+def test_writing_twice_in_one_transaction_leaves_the_last_word(town, write, make, sql):
+    _, first = write([make.object(1), make.object(2)])
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.ended(1), make.object(3)])
+        assert tx.write_objects("town", [make.object(1), make.object(2, lon=10.5), make.object(3)]) == Counts(1, 1, 0, 1)
+        tx.write_intersections("town", make.intersections())
+        tx.write_intersections("town", make.intersections()[:1])
+        tx.write_assignments("town", {make.object_id(1): "osm:1"})
+        tx.write_assignments("town", {make.object_id(2): "osm:1"})
+        assert tx.assignments("town") == {make.object_id(2): "osm:1"}
+    with town.snapshot() as reader:
+        history = reader.object_history("town")
+        assert [found.id for found in reader.intersections("town")] == ["osm:1"]
+    assert [len(history[make.object_id(number)]) for number in (1, 2, 3)] == [1, 2, 1]
+    assert history[make.object_id(1)][0].known_from == first
+    assert sql("SELECT count(*) FROM kryss.object_version WHERE isempty(system)")[0][0] == 0
+
+
+def test_system_time_moves_on_when_the_clock_of_the_server_does_not(town, write, make, sql):
+    write([make.object(1)])
+    sql("UPDATE kryss.municipality SET system_at = '2999-01-01T00:00:00Z'")
+    _, later = write([make.object(1, lon=10.5)])
+    _, latest = write([make.object(1, lon=10.6)])
+    assert later.year == 2999
+    assert latest - later == timedelta(microseconds=1)
+
+
+def test_an_object_given_twice_is_refused(write, make):
+    with pytest.raises(ValueError, match=f"'{make.object_id(1)}' is given 2 times"):
+        write([make.object(1), make.object(1, lon=10.5)])
+
+
+def test_the_database_itself_refuses_beliefs_that_overlap(town, make, sql):
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1)])
+        tx.write_intersections("town", make.intersections())
+        tx.write_assignments("town", {make.object_id(1): "osm:1"})
+    for table, columns in {
+        "object_version": "code, object_id, class_name, geom, covariance_ee_m2, covariance_en_m2, covariance_nn_m2, error_radius_m, "
+        "first_seen_at, last_seen_at, status, standing_probability, evidence_image_ids, evidence_ordinals, misses, model_key, method",
+        "intersection_version": "code, intersection_id, source, center, area, speed_limit_kmh, members",
+        "assignment": "code, object_id, intersection_id",
+    }.items():
+        with pytest.raises(IntegrityError, match="conflicting key value violates exclusion constraint"):
+            sql(f"INSERT INTO kryss.{table} ({columns}) SELECT {columns} FROM kryss.{table}")
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"standing_probability": 1.5},
+        {"error_radius_m": -1.0},
+        {"status": "ended"},
+        {"status": "perhaps"},
+    ],
+)
+def test_the_database_refuses_objects_that_cannot_be(write, make, nonsense):
+    with pytest.raises(IntegrityError):
+        write([make.object(1, **nonsense)])
+
+
+def test_an_object_cannot_belong_to_a_junction_nobody_knows(town, make):
+    with pytest.raises(IntegrityError), town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1)])
+        tx.write_assignments("town", {make.object_id(1): "osm:404"})
+
+
+def test_an_area_that_crosses_itself_is_refused(town, make):
+    bow_tie = ((10.0, 63.0), (10.1, 63.1), (10.1, 63.0), (10.0, 63.1), (10.0, 63.0))
+    with pytest.raises(IntegrityError), town.transaction("town") as tx:
+        tx.write_intersections("town", [replace(make.intersections()[0], area=bow_tie)])
+
+
+beliefs_of_a_night = st.dictionaries(st.integers(1, 4), st.sampled_from(["stands", "moved", "ended"]))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(nights=st.lists(beliefs_of_a_night, min_size=1, max_size=6))
+def test_any_sequence_of_nights_can_be_read_back_night_by_night(store, make, nights):
+    """Each example has a municipality of its own, which also shows that they do not mix."""
+    code = str(nights)
+    nouns = {
+        "stands": make.object,
+        "moved": lambda number: make.object(number, lon=10.5),
+        "ended": make.ended,
+    }
+    written = [sorted((nouns[state](number) for number, state in night.items()), key=lambda noun: noun.id) for night in nights]
+    instants = []
+    for night in written:
+        with store.transaction(code) as tx:
+            tx.upsert_municipality(make.municipality(code))
+            counts = tx.write_objects(code, night)
+            assert counts.new + counts.changed + counts.ended + counts.unchanged == len(night)
+            instants.append(tx.system_at())
+    with store.snapshot() as reader:
+        for night, instant in zip(written, instants, strict=True):
+            assert reader.objects(code, known=instant) == night
+        changes = sum(before != after for before, after in zip([[], *written], written, strict=False))
+        assert len({v.known_from for versions in reader.object_history(code).values() for v in versions}) <= changes
