@@ -395,7 +395,7 @@ def _wait_until_it_answers(cluster: Cluster, deadline: float) -> None:
 def stop_cluster(cluster: Cluster) -> bool:
     """Stops the server by its recorded process: sessions are ended, data are written. Says whether it ran."""
     _adopt(cluster)
-    return processes.stop(cluster.folder, "postgres", patience_s=30, first=signal.SIGINT, group=False)
+    return processes.stop(cluster.folder, "postgres", patience_s=30, first=signal.SIGINT, family=False)
 
 
 @contextlib.contextmanager

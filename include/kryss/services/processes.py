@@ -13,9 +13,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _STARTED: dict[int, subprocess.Popen[bytes]] = {}
 """Processes of this very process: they have to be waited for, or they stay as zombies."""
@@ -37,21 +38,31 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """State, process group and start tick of a process, or None if there is none."""
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    session: int
+    start_ticks: int
+
+    @property
+    def ended(self) -> bool:
+        return self.state in "ZX"
+
+
+def _stat(pid: int) -> _Stat | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return fields[0], int(fields[2]), int(fields[19])
+    return _Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def identify(name: str, pid: int) -> Record | None:
     stat = _stat(pid)
-    if stat is None or stat[0] in "ZX":
+    if stat is None or stat.ended:
         return None
-    return Record(name, pid, stat[2], boot_id(), command_line(pid)[0] if command_line(pid) else "")
+    return Record(name, pid, stat.start_ticks, boot_id(), next(iter(command_line(pid)), ""))
 
 
 def command_line(pid: int) -> list[str]:
@@ -68,7 +79,7 @@ def is_alive(record: Record | None) -> bool:
     if child := _STARTED.get(record.pid):
         child.poll()
     stat = _stat(record.pid)
-    return stat is not None and stat[0] not in "ZX" and stat[2] == record.start_ticks
+    return stat is not None and not stat.ended and stat.start_ticks == record.start_ticks
 
 
 def record_file(home: Path, name: str) -> Path:
@@ -135,50 +146,57 @@ def start(
     return process
 
 
-def stop(home: Path, name: str, patience_s: float = 10, first: signal.Signals = signal.SIGTERM, group: bool = True) -> bool:
-    """Stops a recorded process, and its whole group; forgets it. Says whether there was anything to stop."""
+def stop(home: Path, name: str, patience_s: float = 10, first: signal.Signals = signal.SIGTERM, family: bool = True) -> bool:
+    """Stops a recorded process and all that came of it; forgets it. Says whether there was anything to stop."""
     record = read_record(home, name)
     alive = is_alive(record)
     if record and alive:
-        stop_process(record, patience_s, first, group)
+        stop_process(record, patience_s, first, family)
     record_file(home, name).unlink(missing_ok=True)
     return alive
 
 
-def stop_process(record: Record, patience_s: float = 10, first: signal.Signals = signal.SIGTERM, group: bool = True) -> None:
+def stop_all(home: Path, names: Sequence[str], patience_s: float = 10) -> list[str]:
+    """Stops several at once, which takes as long as the slowest; returns those that ran."""
+    with ThreadPoolExecutor(max_workers=len(names) or 1) as pool:
+        ran = pool.map(lambda name: stop(home, name, patience_s), names)
+    return [name for name, alive in zip(names, ran, strict=True) if alive]
+
+
+def stop_process(record: Record, patience_s: float = 10, first: signal.Signals = signal.SIGTERM, family: bool = True) -> None:
+    """Asks it to end, ends it when it does not, then whatever is left of its family."""
     if not is_alive(record):
         return
-    stat = _stat(record.pid)
-    leads = group and stat is not None and stat[1] == record.pid
+    relatives = _family(record.pid) if family else []
     os.kill(record.pid, first)
-    if not _gone(record, patience_s):
+    if not _gone([record], patience_s):
+        relatives = _family(record.pid) if family else []
         os.kill(record.pid, signal.SIGKILL)
-        _gone(record, 5)
-    if leads:
-        _stop_group(record.pid)
-
-
-def _stop_group(group: int) -> None:
-    """Ends what a group leader left behind. The id cannot belong to a new group while members of the old one live."""
-    for signal_, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        if not _members(group):
+    for signal_ in (signal.SIGTERM, signal.SIGKILL):
+        if _gone([record, *relatives], 0.2):
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal_)
-        deadline = time.monotonic() + patience_s
-        while _members(group) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        for relative in filter(is_alive, relatives):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(relative.pid, signal_)
+        _gone([record, *relatives], 5)
 
 
-def _members(group: int) -> list[int]:
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    stats = ((pid, _stat(pid)) for pid in pids)
-    return [pid for pid, stat in stats if stat and stat[1] == group and stat[0] not in "ZX"]
+def _family(pid: int) -> list[Record]:
+    """The processes of its session, and its descendants, even those that began a session of their own."""
+    stats = {
+        int(entry.name): stat for entry in Path("/proc").iterdir() if entry.name.isdigit() and (stat := _stat(int(entry.name)))
+    }
+    found = {other for other, stat in stats.items() if stat.session == pid}
+    found.add(pid)
+    while more := {other for other, stat in stats.items() if stat.parent in found} - found:
+        found |= more
+    records = (identify("", other) for other in sorted(found - {pid}))
+    return [record for record in records if record]
 
 
-def _gone(record: Record, patience_s: float) -> bool:
+def _gone(records: Sequence[Record], patience_s: float) -> bool:
     deadline = time.monotonic() + patience_s
-    while is_alive(record):
+    while any(map(is_alive, records)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.03)

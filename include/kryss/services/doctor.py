@@ -1,0 +1,1 @@
+def run(as_json=False): return 0
