@@ -24,6 +24,7 @@ def _beside(name: str) -> ModuleType:
 
 postgis = _beside("postgis")
 road_areas = _beside("road_areas")
+photo_areas = _beside("photo_areas")
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +73,15 @@ def store(database_url: str) -> Any:
 def road_map() -> ModuleType:
     """A small road map that can be written as a recorded area of any kind (`tests/road_areas.py`)."""
     return road_areas
+
+
+@pytest.fixture(name="photo_areas", scope="session")
+def photo_areas_module() -> ModuleType:
+    """A small recorded area of photos, its playback and a client of it (`tests/photo_areas.py`)."""
+    return photo_areas
+
+
+@pytest.fixture(scope="session")
+def photo_area(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that area."""
+    return photo_areas.write_area(tmp_path_factory.mktemp("areas") / "street")

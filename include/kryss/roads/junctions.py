@@ -63,7 +63,7 @@ def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: 
         return load_junctions("junctions", boundary, services.junctions)
     client: NvdbClient | OverpassClient
     if config.roads == "nvdb":
-        client = NvdbClient.from_env(base_url=services.nvdb, **waits)
+        client = NvdbClient.from_env(base_url=services.nvdb, x_client=settings.nvdb_client, **waits)
     else:
         client = OverpassClient.from_env(url=services.overpass, user_agent=settings.user_agent, **waits)
     try:

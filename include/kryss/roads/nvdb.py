@@ -82,12 +82,9 @@ class NvdbClient:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, base_url: str | None = None, **options: Any) -> Self:
         """``KRYSS_NVDB_URL``, ``KRYSS_NVDB_CLIENT`` and ``KRYSS_NVDB_CONTACT``, each with a default."""
-        return cls(
-            base_url or env.get("KRYSS_NVDB_URL") or BASE_URL,
-            env.get("KRYSS_NVDB_CLIENT") or "kryss",
-            env.get("KRYSS_NVDB_CONTACT"),
-            **options,
-        )
+        options.setdefault("x_client", env.get("KRYSS_NVDB_CLIENT") or "kryss")
+        options.setdefault("contact", env.get("KRYSS_NVDB_CONTACT"))
+        return cls(base_url or env.get("KRYSS_NVDB_URL") or BASE_URL, **options)
 
     def close(self) -> None:
         self.service.close()

@@ -20,20 +20,20 @@ class JunctionsServer(PlaybackServer):
         self.file_url = f"{self.url}/roads/junctions.geojson"
 
     def handle(self, request: Request) -> Reply:
-        if request.path != "/roads/junctions.geojson":
+        if request.path != "/roads/junctions.geojson" or self.area.roads != "junctions":
             return Reply.json({"message": f"{request.path} is not played back"}, 404)
         return Reply(200, self.area.junctions_path.read_bytes(), "application/geo+json")
 
 
 def road_servers(area: RecordedArea, stage: Stage | None = None) -> dict[str, PlaybackServer]:
-    """Servers, not yet started, by the names of ``config.Services``: kommuneinfo, and the area's source of roads."""
+    """Servers, not yet started, by the names of ``config.Services``; the roads that were not recorded are empty."""
     stage = stage or Stage()
-    kinds: dict[str, type[NvdbServer] | type[OverpassServer] | type[JunctionsServer]] = {
-        "nvdb": NvdbServer,
-        "overpass": OverpassServer,
-        "junctions": JunctionsServer,
+    return {
+        "kommuneinfo": KommuneinfoServer(area, stage),
+        "nvdb": NvdbServer(area, stage),
+        "overpass": OverpassServer(area, stage),
+        "junctions": JunctionsServer(area, stage),
     }
-    return {"kommuneinfo": KommuneinfoServer(area, stage), area.roads: kinds[area.roads](area, stage)}
 
 
 def road_urls(servers: dict[str, PlaybackServer]) -> dict[str, str]:

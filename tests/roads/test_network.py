@@ -1,0 +1,181 @@
+"""What counts as a junction, told from the same small map in the formats of NVDB and of OpenStreetMap."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from kryss.model import Intersection
+from kryss.roads.areas import ground_distance_m
+from kryss.roads.junctions import network_from_nvdb, network_from_overpass, speed_kmh
+from kryss.roads.network import RoadNetwork, end_counts, intersections_of
+
+SOURCES = ("nvdb", "osm")
+
+
+def read(folder: Path, source: str) -> Any:
+    if source == "osm":
+        return json.loads((folder / "roads" / "overpass.json").read_text())["elements"]
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "roads" / "nvdb").glob("*.json")}
+
+
+def network_of(answers: Any) -> RoadNetwork:
+    return network_from_nvdb(answers) if isinstance(answers, dict) else network_from_overpass(answers)
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def answers(request: pytest.FixtureRequest, road_map: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    kind = "nvdb" if request.param == "nvdb" else "overpass"
+    return read(road_map.write_area(tmp_path_factory.mktemp(kind) / "area", kind), request.param)
+
+
+@pytest.fixture(scope="module")
+def found(answers: Any, road_map: ModuleType) -> dict[str, Intersection]:
+    """By the number in the id."""
+    return {i.id.partition(":")[2]: i for i in intersections_of(network_of(answers), road_map.boundary())}
+
+
+def place(road_map: ModuleType, junction: Intersection, east: float, north: float) -> float:
+    return ground_distance_m(junction.lon, junction.lat, *road_map.lon_lat((east, north)))
+
+
+def test_every_junction_inside_the_boundary_is_found_and_no_other(found: dict, road_map: ModuleType) -> None:
+    assert set(found) == road_map.INSIDE
+
+
+def test_id_is_the_source_and_the_smallest_node(found: dict, answers: Any) -> None:
+    source = "nvdb" if isinstance(answers, dict) else "osm"
+    assert found["110"].id == f"{source}:110" and found["110"].members == ("110", "111")
+    assert {junction.source for junction in found.values()} == {source}
+
+
+def test_simple_crossing_has_its_four_arms_where_its_node_is(found: dict, road_map: ModuleType) -> None:
+    assert found["100"].arms == 4
+    assert place(road_map, found["100"], 0, 0) < 0.05
+
+
+def test_node_between_two_stretches_of_one_road_is_no_junction(found: dict) -> None:
+    assert not {"105", "103", "101"} & set(found)
+
+
+def test_link_cut_into_segments_has_two_ends_only(answers: Any) -> None:
+    ends = end_counts(network_of(answers).links)
+    assert ends["100"] == 4 and ends["103"] == 2
+
+
+def test_divided_road_makes_one_junction_of_four_arms(found: dict, road_map: ModuleType) -> None:
+    assert found["110"].arms == 4
+    assert place(road_map, found["110"], 600, 7) < 0.05
+
+
+def test_roundabout_is_one_junction_at_the_middle_of_its_ring(found: dict, road_map: ModuleType) -> None:
+    ring = found["120"]
+    assert (ring.kind, ring.arms, ring.members) == ("roundabout", 3, ("120", "121", "122"))
+    assert place(road_map, ring, 0, 600) < 1.0
+
+
+def test_bridge_does_not_merge_with_the_road_below(found: dict, road_map: ModuleType) -> None:
+    assert place(road_map, found["130"], 600, 600) < 0.05
+    assert place(road_map, found["131"], 600, 612) < 0.05
+
+
+def test_speed_limit_is_the_largest_that_touches_the_junction(found: dict) -> None:
+    limits = {name: junction.speed_limit_kmh for name, junction in found.items()}
+    assert limits == {"100": 60, "110": 70, "120": 40, "130": 30, "131": 80}
+
+
+def test_limit_of_the_bridge_does_not_enlarge_the_junction_below(found: dict) -> None:
+    assert found["130"].speed_limit_kmh == 30
+
+
+def test_junction_that_no_limit_touches_has_the_default(answers: Any, road_map: ModuleType) -> None:
+    network = network_of(answers)
+    links = tuple(link for link in network.links if link.limit_kmh is None or network.source == "nvdb")
+    bare = RoadNetwork(network.source, links, network.nodes)
+    assert {i.speed_limit_kmh for i in intersections_of(bare, road_map.boundary(), default_limit_kmh=30)} <= {30}
+
+
+def test_signals_at_the_stop_lines_belong_to_the_junction(found: dict) -> None:
+    assert found["100"].kind == "signals"
+    assert all(junction.kind != "signals" for name, junction in found.items() if name != "100")
+
+
+def test_registered_name_goes_before_the_names_of_the_streets(found: dict, answers: Any) -> None:
+    assert found["100"].name == ("Torget" if isinstance(answers, dict) else "Kongens gate / Prinsens gate")
+    assert found["110"].name == "Kongens gate / Tverrgata"
+
+
+def test_order_and_repetition_of_the_answers_change_nothing(answers: Any, found: dict, road_map: ModuleType) -> None:
+    def shuffled(items: list[Any]) -> list[Any]:
+        return random.Random(4).sample(items, len(items))
+
+    mixed = (
+        {name: shuffled(items) for name, items in answers.items()}
+        if isinstance(answers, dict)
+        else shuffled([*answers, *answers[::3]])
+    )
+    again = intersections_of(network_of(mixed), road_map.boundary())
+    assert again == list(found.values())
+
+
+def test_both_sources_tell_the_same_junctions(road_map: ModuleType, tmp_path: Path) -> None:
+    told = [
+        intersections_of(network_of(read(road_map.write_area(tmp_path / kind, kind), source)), road_map.boundary())
+        for kind, source in (("nvdb", "nvdb"), ("overpass", "osm"))
+    ]
+    assert [j.members for j in told[0]] == [j.members for j in told[1]]
+    for nvdb, osm in zip(*told, strict=True):
+        assert ground_distance_m(nvdb.lon, nvdb.lat, osm.lon, osm.lat) < 0.1
+        assert (nvdb.speed_limit_kmh, nvdb.arms, nvdb.kind) == (osm.speed_limit_kmh, osm.arms, osm.kind)
+
+
+@pytest.mark.parametrize("missing", ["geometri", "egenskaper", "lokasjon"])
+def test_record_without_a_block_is_passed_over_and_costs_nothing_else(
+    missing: str, road_map: ModuleType, tmp_path: Path
+) -> None:
+    answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
+    for kind in ("objects-37", "objects-89", "objects-105"):
+        answers[kind][0].pop(missing)
+    assert {i.members[0] for i in intersections_of(network_from_nvdb(answers), road_map.boundary())} == road_map.INSIDE
+
+
+def test_node_that_was_not_in_the_answer_is_placed_at_the_end_of_its_link(road_map: ModuleType, tmp_path: Path) -> None:
+    answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
+    answers["nodes"] = []
+    crossing = intersections_of(network_from_nvdb(answers), road_map.boundary())[0]
+    assert crossing.id == "nvdb:100" and place(road_map, crossing, 0, 0) < 0.05
+
+
+@pytest.mark.parametrize("tag", [{"access": "private"}, {"motor_vehicle": "no"}, {"area": "yes"}, {"highway": "footway"}])
+def test_way_that_cars_may_not_use_makes_no_junction(tag: dict, road_map: ModuleType, tmp_path: Path) -> None:
+    elements = read(road_map.write_area(tmp_path / "area", "overpass"), "osm")
+    next(e for e in elements if e["id"] == 35)["tags"].update(tag)
+    assert "131" not in {i.members[0] for i in intersections_of(network_from_overpass(elements), road_map.boundary())}
+
+
+@pytest.mark.parametrize(
+    ("text", "km_h"),
+    [
+        ("50", 50),
+        ("50 mph", 80.5),
+        ("50mph", 80.5),
+        ("30 km/h", 30),
+        ("NO:urban", 50),
+        ("NO:rural", 80),
+        ("40; 60", 60),
+        ("walk", 7),
+        ("none", None),
+        ("signals", None),
+        ("0", None),
+        ("fast", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_maxspeed_is_read(text: str | None, km_h: float | None) -> None:
+    assert speed_kmh(text) == km_h
