@@ -32,7 +32,9 @@ class Town:
 
     first, second = datetime(2025, 6, 10, 9, 30, tzinfo=UTC), datetime(2026, 5, 20, 9, 30, tzinfo=UTC)
     municipality = Municipality("9999", "Kryssby", "NO", {})
-    provenance = Provenance("tf_efficientdet_lite0@1", "0.1.0", first, {"score": 0.4}, (known_source("mapillary"), known_source("nvdb")))
+    provenance = Provenance(
+        "tf_efficientdet_lite0@1", "0.1.0", first, {"score": 0.4}, (known_source("mapillary"), known_source("nvdb"))
+    )
 
     @staticmethod
     def at(east_m: float, north_m: float) -> tuple[float, float]:

@@ -38,7 +38,8 @@ def test_the_towns_three_changes_are_told_once_each(town):
     changes = diff(layer(town, town.in_2025()), layer(town, town.in_2026()))
     assert counted(changes) == {"replaced": 1, "added": 1, "ended": 1, "refined": 7}
     assert changes.lines() == [
-        "regulatory--turn-left--g1 at 63.43049, 10.38988 was replaced by regulatory--no-left-turn--g1 between 2025-06-10 and 2026-05-20",
+        "regulatory--turn-left--g1 at 63.43049, 10.38988 was replaced by regulatory--no-left-turn--g1 "
+        "between 2025-06-10 and 2026-05-20",
         "regulatory--maximum-speed-limit-30--g1 at 63.43018, 10.38986 is new: first seen 2026-05-20",
         "regulatory--stop--g1 at 63.42995, 10.38956 went between 2025-06-10 and 2026-05-20",
     ]
@@ -83,7 +84,8 @@ def test_a_new_class_and_a_confirmation_are_changes_with_before_and_after(town, 
 
 
 def test_a_facing_that_is_merely_refined_is_no_change(town, stop):
-    assert counted(diff(layer(town, [replace(stop, facing_deg=355.0)]), layer(town, [replace(stop, facing_deg=3.0)]))) == {"refined": 1}
+    before, after = (layer(town, [replace(stop, facing_deg=facing)]) for facing in (355.0, 3.0))
+    assert counted(diff(before, after)) == {"refined": 1}
 
 
 def test_an_object_given_to_another_intersection_is_changed(town, stop):

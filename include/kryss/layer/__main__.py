@@ -30,19 +30,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.command == "validate":
         problems = validate(chosen.folder)
-        for problem in problems:
-            print(problem)
-        print(f"{chosen.folder}: {f'{len(problems)} problems' if problems else 'valid'}")
+        verdict = f"{chosen.folder}: {f'{len(problems)} problems' if problems else 'valid'}"
+        sys.stdout.write("\n".join([*problems, verdict]) + "\n")
         return 1 if problems else 0
     try:
         changes = diff(_layer(chosen.a), _layer(chosen.b))
     except (OSError, ValueError) as error:
-        print(f"kryss.layer diff: {error}", file=sys.stderr)
+        sys.stderr.write(f"kryss.layer diff: {error}\n")
         return 2
     if chosen.json:
-        print(dump(changes.document()).decode(), end="")
+        sys.stdout.write(dump(changes.document()).decode())
     else:
-        print("\n".join(changes.lines()) or "nothing changed in the street or in what is known of it")
+        sys.stdout.write(("\n".join(changes.lines()) or "nothing changed in the street or in what is known of it") + "\n")
     return 0
 
 

@@ -59,7 +59,8 @@ class Changes:
         ]
 
     def document(self) -> Json:
-        return {**{item.name: getattr(self, item.name) for item in fields(self)}, "counts": self.counts(), "summary": self.lines()}
+        lists = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**lists, "counts": self.counts(), "summary": self.lines()}
 
 
 def objects_of(collection: Json | None) -> Iterator[Json]:
@@ -106,11 +107,11 @@ def _compare_intersections(changes: Changes, previous: Json | None, new: Json) -
 
 def _intersections(collection: Json | None) -> dict[str, Json]:
     """What each intersection is, without its objects."""
-    features = (collection or {}).get("features", ())
-    about = ("name", "kind", "arms", "source", "speed_limit_kmh", "centre")
-    return {
-        item["id"]: {"area": item["geometry"]["geometries"][0], **{key: item["properties"][key] for key in about}} for item in features
-    }
+    told: dict[str, Json] = {}
+    for item in (collection or {}).get("features", ()):
+        about = {key: value for key, value in item["properties"].items() if key not in ("objects", "object_count")}
+        told[item["id"]] = {**about, "area": item["geometry"]["geometries"][0]}
+    return told
 
 
 def _compare(changes: Changes, before: Json, after: Json) -> None:
@@ -118,8 +119,8 @@ def _compare(changes: Changes, before: Json, after: Json) -> None:
     distance = distance_m((before["lon"], before["lat"]), (after["lon"], after["lat"]))
     facts = [name for name in FACTS if not _same(name, before.get(name), after.get(name))]
     if facts:
-        entry = {**_brief(after), "before": {name: before.get(name) for name in facts}, "after": {name: after.get(name) for name in facts}}
-        changes.changed.append({**entry, "distance_m": round(distance, 2)})
+        was, now = ({name: item.get(name) for name in facts} for item in (before, after))
+        changes.changed.append({**_brief(after), "before": was, "after": now, "distance_m": round(distance, 2)})
     elif distance > MOVED_M:
         from_lon, from_lat = before["lon"], before["lat"]
         changes.moved.append({**_brief(after), "from": [from_lon, from_lat], "distance_m": round(distance, 2)})
@@ -195,8 +196,8 @@ def _at(item: Json) -> str:
 
 
 def _ended_line(item: Json) -> str:
-    until = f"between {_day(item['last_seen_at'])} and {_day(item['ended_at'])}" if item["ended_at"] else f"after {_day(item['last_seen_at'])}"
-    return f"{_at(item)} went {until}"
+    last = _day(item["last_seen_at"])
+    return f"{_at(item)} went " + (f"between {last} and {_day(item['ended_at'])}" if item["ended_at"] else f"after {last}")
 
 
 def _replaced_line(pair: Json) -> str:

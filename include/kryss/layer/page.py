@@ -29,9 +29,9 @@ def page(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Seque
 
 def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
     """What the page's script reads."""
-    kept = ("municipality", "code", "country", "release", "previous", "bbox", "counts", "photos_until", "model", "code_version", "sources")
+    kept = ("municipality", "code", "country", "release", "previous", "bbox", "counts", "photos_until", "model")
     return {
-        **{name: manifest[name] for name in kept},
+        **{name: manifest[name] for name in (*kept, "code_version", "sources")},
         "areas": [
             {
                 "id": item["id"],
@@ -58,8 +58,8 @@ def _object(item: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
 def _changes(changes: Json) -> Iterator[Json]:
     told = [(kind, entry) for kind in _TOLD for entry in changes[kind]]
     for (kind, entry), line in zip(told, changes["summary"], strict=True):
-        pair = kind == "replaced"
-        yield {"kind": kind, "text": line, "id": entry["after"]["id"] if pair else entry["id"], "gone": entry["before"]["id"] if pair else None}
+        now, gone = (entry["after"]["id"], entry["before"]["id"]) if kind == "replaced" else (entry["id"], None)
+        yield {"kind": kind, "text": line, "id": now, "gone": gone}
 
 
 def _for_script(value: Json) -> str:

@@ -47,23 +47,24 @@ def known_source(key: str) -> Source:
 
 @cache
 def _table() -> dict[str, Source]:
-    with resources.files("kryss.layer").joinpath("sources.csv").open(encoding="utf-8", newline="") as file:
-        return {
-            row["key"]: Source(row["title"], row["licence"], row["attribution"], row["url"] or None, row["licence_url"] or None)
-            for row in csv.DictReader(file)
-        }
+    lines = resources.files("kryss.layer").joinpath("sources.csv").read_text(encoding="utf-8").splitlines()
+    return {
+        row["key"]: Source(row["title"], row["licence"], row["attribution"], row["url"] or None, row["licence_url"] or None)
+        for row in csv.DictReader(lines)
+    }
 
 
 def attribution_text(municipality: str, release: str, sources: Iterable[Source]) -> str:
     """``ATTRIBUTION.md``: who is to be credited, and for what."""
-    lines = [f"# Attribution: {municipality}, release {release}", "", "Show these credits wherever the layer or a map of it is shown.", ""]
+    lines = [f"# Attribution: {municipality}, release {release}", ""]
+    lines += ["Show these credits wherever the layer or a map of it is shown.", ""]
     for source in sources:
         licence = f"[{source.licence}]({source.licence_url})" if source.licence_url else source.licence
         link = f" <{source.url}>" if source.url else ""
         lines.append(f"- **{source.title}** ({licence}): {source.attribution}.{link}")
     lines += [
         "",
-        "Positions and classes were derived from the photos by Kryss; `image_url` of every object links to a photo that shows it.",
+        "Kryss derived positions and classes from the photos; `image_url` of an object links to a photo that shows it.",
         "A layer made from CC BY-SA or ODbL sources is passed on under the same terms.",
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib import resources
 from typing import Any
@@ -82,7 +82,8 @@ def publish(
     """Publishes the layer of one municipality under ``<root_url>/<code>/``.
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
-    counted. ``region`` chooses the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps image id to ``(lon, lat)`` and is drawn on the page only.
+    counted. ``region`` chooses among the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps
+    image id to ``(lon, lat)`` and is drawn on the page only.
     """
     known = list(objects)
     layer = build(
@@ -101,9 +102,13 @@ def publish(
         if newest is not None:
             manifest = json.loads(shelf.read(f"{newest}/{MANIFEST}"))
             if _entry(manifest, LAYER)["sha256"] == _sha256(body):
-                told = json.loads(shelf.read(f"{newest}/{CHANGES}")) if finished else {"counts": Changes().counts(), "summary": []}
-                log.info("release %s of %s %s", newest, municipality.code, "finished" if finished else "still holds: nothing changed")
-                return PublishResult(_release(shelf, municipality.code, newest), not finished, told["counts"], tuple(told["summary"]))
+                current = _release(shelf, municipality.code, newest)
+                if not finished:
+                    log.info("release %s of %s still holds: nothing changed", newest, municipality.code)
+                    return PublishResult(current, True, Changes().counts())
+                log.info("release %s of %s: a run died before latest.json named it; finished", newest, municipality.code)
+                told = json.loads(shelf.read(f"{newest}/{CHANGES}"))
+                return PublishResult(current, False, told["counts"], tuple(told["summary"]))
         name = _next_name(newest, release_date)
         previous = None if newest is None else json.loads(shelf.read(f"{newest}/{LAYER}"))
         changes = diff(previous, layer)
@@ -123,7 +128,9 @@ def _settle(shelf: Shelf, code: str) -> tuple[str | None, bool]:
     """The newest release, and whether ``latest.json`` had still to be pointed at it."""
     names, pointer = shelf.names(), shelf.latest()
     if pointer is not None and pointer["release"] not in names:
-        raise LayerError(f"{shelf.url}/latest.json names {pointer['release']}, which is not there; restore that folder, or remove latest.json")
+        raise LayerError(
+            f"{shelf.url}/latest.json names {pointer['release']}, which is not there; restore that folder, or remove latest.json"
+        )
     if not names:
         return None, False
     if pointer is not None and pointer["release"] == names[-1]:
@@ -138,7 +145,7 @@ def _next_name(newest: str | None, release_date: date) -> str:
         return f"{day}.1"
     newest_day, number = name_key(newest)
     if day < newest_day:
-        raise LayerError(f"release date {day} lies before the newest release {newest}; releases of a municipality follow each other")
+        raise LayerError(f"release date {day} lies before the newest release {newest}; give a later date or another root")
     return f"{day}.{number + 1 if day == newest_day else 1}"
 
 
@@ -153,14 +160,12 @@ def _files(
     cameras: Mapping[str, tuple[float, float]],
     known: int,
 ) -> dict[str, bytes]:
-    told = {"schema_version": SCHEMA_VERSION, "code": municipality.code, "previous": previous, "release": name, **changes.document()}
+    head = {"schema_version": SCHEMA_VERSION, "code": municipality.code, "release": name, "previous": previous}
+    told = {**head, **changes.document()}
     manifest: Json = {
-        "schema_version": SCHEMA_VERSION,
-        "code": municipality.code,
+        **head,
         "municipality": municipality.name,
         "country": municipality.country,
-        "release": name,
-        "previous": previous,
         "bbox": layer.get("bbox"),
         "counts": _counts(layer, known),
         "changes": changes.counts(),
@@ -168,10 +173,7 @@ def _files(
         "model": provenance.model_key,
         "code_version": provenance.code_version,
         "parameters": dict(provenance.parameters),
-        "sources": [
-            {"title": item.title, "licence": item.licence, "licence_url": item.licence_url, "attribution": item.attribution, "url": item.url}
-            for item in provenance.sources
-        ],
+        "sources": [asdict(source) for source in provenance.sources],
     }
     spots = {key: position(lon, lat, f"camera of image {key!r}") for key, (lon, lat) in sorted(cameras.items())}
     files = {

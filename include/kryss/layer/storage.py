@@ -63,7 +63,7 @@ class Shelf:
         if not self._local:
             yield
             return
-        os.makedirs(self._path, exist_ok=True)
+        Path(self._path).mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -37,11 +37,14 @@ def _problems(folder: Path) -> Iterator[str]:
     documents: dict[str, Json] = {}
     for name in (*_DOCUMENTS, "schema.json"):
         try:
-            documents[name] = json.loads((folder / name).read_text(encoding="utf-8"))
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError(f"the top is a {type(document).__name__}, not an object")
+            documents[name] = document
         except FileNotFoundError:
             yield f"{name}: is missing from {folder}"
         except ValueError as error:
-            yield f"{name}: is not JSON: {error}"
+            yield f"{name}: is not a JSON document: {error}"
     manifest, layer, schema = (documents.get(name) for name in ("manifest.json", "intersections.geojson", "schema.json"))
     if schema is not None:
         for name, definition in _DOCUMENTS.items():
@@ -96,18 +99,18 @@ def layer_problems(layer: Json, name: str = "intersections.geojson") -> Iterator
         yield f"{name}: has a crs member, which RFC 7946 section 4 removed"
     ids: set[str] = set()
     object_ids: set[str] = set()
-    corners: list[list[float]] = []
+    boxes: list[shapely.Polygon] = []
     for index, item in enumerate(layer.get("features", [])):
         where = f"{name}: feature {item.get('id', index)!r}"
         try:
             yield from (f"{where}: {problem}" for problem in _feature_problems(item, object_ids))
-            corners.append(item["bbox"])
+            boxes.append(shapely.box(*item["bbox"]))
         except (KeyError, TypeError, IndexError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
             yield f"{where}: cannot be read: {type(error).__name__} {error}"
         if item.get("id") in ids:
             yield f"{where}: the id is used twice"
         ids.add(str(item.get("id")))
-    if corners and layer.get("bbox") != [min(c[0] for c in corners), min(c[1] for c in corners), max(c[2] for c in corners), max(c[3] for c in corners)]:
+    if boxes and layer.get("bbox") != list(shapely.MultiPolygon(boxes).bounds):
         yield f"{name}: bbox {layer.get('bbox')} is not that of the features"
 
 
@@ -120,7 +123,7 @@ def _feature_problems(item: Json, object_ids: set[str]) -> Iterator[str]:
         if len(ring) < 4 or ring[0] != ring[-1]:
             yield f"ring {number} of the area is not closed"
         elif shapely.LinearRing(ring).is_ccw != (number == 0):
-            yield f"ring {number} of the area turns the wrong way (RFC 7946 section 3.1.6: exterior counter-clockwise, holes clockwise)"
+            yield f"ring {number} of the area turns the wrong way (RFC 7946 section 3.1.6: exterior left, holes right)"
     polygon = shape(area)
     if not polygon.is_valid:
         yield f"the area is not a valid polygon: {shapely.is_valid_reason(polygon)}"
