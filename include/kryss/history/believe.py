@@ -16,10 +16,11 @@ from scipy.spatial import cKDTree
 
 from kryss.history.looking import ENDED_BELOW, Looks, Verdict, judge
 from kryss.model import FusedObject, Image, ObjectStatus, StreetObject
-from kryss.positioning.frame import frame_for
-from kryss.positioning.fuse import sighting_key
+from kryss.positioning.frame import frame_for, wrap_deg
+from kryss.positioning.fuse import TWIN_M, family, sighting_key
 from kryss.positioning.poses import TrustedPose
 
+SAME_SIDE_DEG = 60.0
 OBJECT_NAMESPACE = uuid.UUID("6f0d3f0e-6c4e-5d0c-9a5e-3f6b2b8a7c11")
 """Of Kryss's object ids; must never change."""
 MOVED_CHI2 = 9.2
@@ -46,9 +47,10 @@ def believe(
     clusters = sorted(fused, key=lambda one: (sighting_key(one.sightings[0]), one.class_name))
     ids = _identities(clusters, known)
     seen_by = Looks.of(looks, poses)
+    successors = _successors(clusters)
     objects = [
-        _object(cluster, object_id, judge(cluster, seen_by, ended_below))
-        for cluster, object_id in zip(clusters, ids, strict=True)
+        _object(cluster, object_id, judge(cluster, seen_by, successors.get(index, ()), ended_below))
+        for index, (cluster, object_id) in enumerate(zip(clusters, ids, strict=True))
     ]
     continued, taken = set(ids), {key for cluster in clusters for key in _keys(cluster)}
     objects += [one for one in known if one.id not in continued and not taken.intersection(_known_keys(one))]
@@ -92,6 +94,31 @@ def _object(cluster: FusedObject, object_id: str, verdict: Verdict) -> StreetObj
         model_key=",".join(model_keys),
         method=",".join(methods),
     )
+
+
+def _successors(clusters: Sequence[FusedObject]) -> dict[int, set[str]]:
+    """By cluster: the photos that show another class of its family in its place, if that came only after it was last seen."""
+    if len(clusters) < 2:
+        return {}
+    lons, lats = [one.lon for one in clusters], [one.lat for one in clusters]
+    xy = frame_for(lons, lats).to_xy(lons, lats)
+    found: dict[int, set[str]] = {}
+    for a, b in sorted(cKDTree(xy).query_pairs(TWIN_M)):
+        # Clusters are in the order of their first sighting.
+        old, new = clusters[a], clusters[b]
+        apart = xy[a] - xy[b]
+        same_place = float(apart @ np.linalg.solve(_matrix(old.covariance) + _matrix(new.covariance), apart)) < MOVED_CHI2
+        kin = (
+            old.class_name != new.class_name
+            and family(old.class_name) is not None
+            and family(old.class_name) == family(new.class_name)
+        )
+        facing, faced = _facing_deg(old), _facing_deg(new)
+        same_side = facing is not None and faced is not None and abs(float(wrap_deg(facing - faced))) <= SAME_SIDE_DEG
+        after = min(one.captured_at for one in new.sightings) > max(one.captured_at for one in old.sightings)
+        if same_place and kin and same_side and after:
+            found.setdefault(a, set()).update(one.image_id for one in new.sightings)
+    return found
 
 
 def _facing_deg(cluster: FusedObject) -> float | None:

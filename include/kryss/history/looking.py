@@ -8,8 +8,7 @@ stands after the misses since it was last seen. Photos of a drive that did show 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +22,7 @@ from kryss.positioning.frame import Frame, frame_for, wrap_deg
 from kryss.positioning.poses import TrustedPose
 
 ENDED_BELOW = 0.05
-PRIOR_STANDING = 0.97
+PRIOR_STANDING = 0.95
 """Before any look: most signs that were seen twice are still there."""
 PRIOR_UNCONFIRMED = 0.80
 """Of an object that one photo alone showed: it may never have been."""
@@ -31,7 +30,11 @@ SAME_SIDE_DEG = 25.0
 NEARER, FARTHER = 0.6, 1.1
 """Beyond these multiples of the nearest and the farthest distance it was seen from, nothing is expected of a photo."""
 EDGE_DEG = 3.0
+PRIOR_SEEN, PRIOR_LOOKS = 1.5, 2.0
+"""What is known of the detection rate before counting: as if 1.5 of 2 such photos had shown it."""
 LEAST_DETECTED, MOST_DETECTED = 0.30, 0.95
+OCCUPIED_DETECTED = 0.90
+"""A photo that shows another sign where this one stood was neither too far nor hidden: only the detector can have erred."""
 MISSES_A_DRIVE = 5
 """Photos of one drive share the van that hides the sign: more of them than this add nothing."""
 
@@ -67,8 +70,11 @@ class Looks:
         return Looks(frame, posed, camera, cKDTree(camera) if posed else None, np.array(spans).reshape(len(posed), 2))
 
 
-def judge(cluster: FusedObject, looks: Looks, ended_below: float = ENDED_BELOW) -> Verdict:
-    """What the looks since it was last seen say of an object."""
+def judge(cluster: FusedObject, looks: Looks, shows_another: Collection[str] = (), ended_below: float = ENDED_BELOW) -> Verdict:
+    """What the looks since it was last seen say of an object.
+
+    ``shows_another``: photos in which something else of its kind stands in its very place.
+    """
     sightings = cluster.sightings
     shown = {one.image_id for one in sightings}
     drives = {one.sequence_id for one in sightings}
@@ -77,15 +83,22 @@ def judge(cluster: FusedObject, looks: Looks, ended_below: float = ENDED_BELOW) 
 
     in_life = [one for one in similar if first <= one.captured_at <= last]
     seen = sum(one.id in shown for one in in_life)
-    detected = float(np.clip((seen + 1) / (len(in_life) + 2), LEAST_DETECTED, MOST_DETECTED))
-    misses = [one for one in similar if one.captured_at > last and one.id not in shown and one.sequence_id not in drives]
+    detected = float(np.clip((seen + PRIOR_SEEN) / (len(in_life) + PRIOR_LOOKS), LEAST_DETECTED, MOST_DETECTED))
+    later = [one for one in similar if one.captured_at > last and one.id not in shown and one.sequence_id not in drives]
+    misses = {one.id: one for one in later}
+    misses |= {one.id: one for one in looks.images if one.id in shows_another and one.captured_at > last and one.id not in shown}
+    in_order = sorted(misses.values(), key=lambda one: (one.captured_at, one.id))
 
     prior = PRIOR_STANDING if len(shown) > 1 else PRIOR_UNCONFIRMED
-    counted = sum(min(count, MISSES_A_DRIVE) for count in Counter(one.sequence_id for one in misses).values())
-    missed_standing = prior * (1.0 - detected) ** counted
+    missed_standing = prior
+    for drive in sorted({one.sequence_id for one in in_order}):
+        odds = sorted(
+            1.0 - (OCCUPIED_DETECTED if one.id in shows_another else detected) for one in in_order if one.sequence_id == drive
+        )
+        missed_standing *= float(np.prod(odds[:MISSES_A_DRIVE]))
     probability = round(missed_standing / (missed_standing + 1.0 - prior), 6)
-    ended = probability < ended_below and bool(misses)
-    return Verdict(probability, misses[0].captured_at if ended else None, tuple(one.id for one in misses))
+    ended = probability < ended_below and bool(in_order)
+    return Verdict(probability, in_order[0].captured_at if ended else None, tuple(one.id for one in in_order))
 
 
 def _similar(cluster: FusedObject, looks: Looks) -> list[Image]:
@@ -101,7 +114,7 @@ def _similar(cluster: FusedObject, looks: Looks) -> list[Image]:
     look_range_m, look_bearing_deg = _polar(place - looks.camera[near])
     turned = np.abs(wrap_deg(look_bearing_deg[:, None] - bearing_deg[None, :])).min(axis=1)
     convergence = looks.frame.convergence_deg(cluster.lon, cluster.lat)[0]
-    blur_deg = np.degrees(np.arctan2(cluster.error_radius_m, look_range_m))
+    blur_deg = np.degrees(np.arctan2(cluster.error_radius_m / 2.0, look_range_m))
     left, right = looks.span_deg[near, 0] + blur_deg, looks.span_deg[near, 1] - blur_deg
     whole = looks.span_deg[near, 1] - looks.span_deg[near, 0] >= 360.0
     middle = (left + right) / 2

@@ -23,6 +23,8 @@ ASSUMED_FOCAL_SIGMA = 0.20
 """Cameras on the road lie between 0.5 (action camera, linear mode) and 1.2; one in three is off by more than this."""
 KNOWN_FOCAL_SIGMA = 0.01
 
+LEVEL_DEG = 0.05
+
 _SPHERICAL = frozenset({"spherical", "equirectangular"})
 _LEVEL_CAMERA_DEG = {1: (90.0, 0.0, 0.0), 3: (-90.0, 0.0, 180.0), 6: (0.0, -90.0, -90.0), 8: (0.0, 90.0, 90.0)}
 """Contract 5.4: turns about x, y and z that stand a level sensor upright, by EXIF orientation."""
@@ -46,7 +48,7 @@ class Intrinsics:
 
 
 def intrinsics(image: Image) -> Intrinsics:
-    """What is known of an image's optics. ``(0.85, 0, 0)`` is what Mapillary writes when it has not calibrated either."""
+    """What is known of an image's optics."""
     if is_spherical(image):
         return Intrinsics("spherical", 1.0, 0.0, 0.0, 0.0)
     projection = "fisheye" if image.camera_type == "fisheye" else "perspective"
@@ -54,8 +56,19 @@ def intrinsics(image: Image) -> Intrinsics:
     if parameters is None or not all(np.isfinite(parameters)) or parameters[0] <= 0.0:
         return Intrinsics(projection, ASSUMED_FOCAL, 0.0, 0.0, ASSUMED_FOCAL_SIGMA)
     focal, k1, k2 = parameters
-    uncalibrated = (focal, k1, k2) == (ASSUMED_FOCAL, 0.0, 0.0)
-    return Intrinsics(projection, focal, k1, k2, ASSUMED_FOCAL_SIGMA if uncalibrated else KNOWN_FOCAL_SIGMA)
+    return Intrinsics(projection, focal, k1, k2, ASSUMED_FOCAL_SIGMA if is_unmerged(image) else KNOWN_FOCAL_SIGMA)
+
+
+def is_unmerged(image: Image) -> bool:
+    """Whether SfM could not connect this photo, so that its ``computed_*`` only repeat the raw pose and a default camera.
+
+    Recorded: such photos have camera parameters of exactly (0.85, 0, 0) and a camera that is level to 0.02 degrees.
+    """
+    if image.camera_parameters != (ASSUMED_FOCAL, 0.0, 0.0):
+        return False
+    if image.sfm is None or image.sfm.rotation is None or not np.all(np.isfinite(image.sfm.rotation)):
+        return True
+    return bool(np.all(np.abs(world_to_camera(image, image.sfm)[[0, 2], 2]) < np.radians(LEVEL_DEG)))
 
 
 def is_spherical(image: Image) -> bool:

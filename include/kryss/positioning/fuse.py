@@ -306,7 +306,7 @@ def _estimate(data: _Data, members: NDArray[np.intp]) -> tuple[Array, Array]:
             break
     inflation = float(np.clip(chi2 / (2 * n - 2), 1.0, 4.0)) if n > 1 else 1.0
     floor = min(FLOOR_SIGMA_M[data.rows[i].pose_origin] for i in members)
-    covariance: Array = np.linalg.inv(normal) * inflation + np.diag([floor**2, floor**2, 0.0])
+    covariance = np.asarray(np.linalg.inv(normal) * inflation + np.diag([floor**2, floor**2, 0.0]), dtype=np.float64)
     return state, covariance
 
 
@@ -411,7 +411,7 @@ def _settle_classes(data: _Data, clusters: list[_Cluster]) -> list[_Cluster]:
 
 
 def _are_twins(data: _Data, a: _Cluster, b: _Cluster) -> bool:
-    if a.class_name == b.class_name or _family(a.class_name) is None or _family(a.class_name) != _family(b.class_name):
+    if a.class_name == b.class_name or family(a.class_name) is None or family(a.class_name) != family(b.class_name):
         return False
     apart = a.mean - b.mean
     if float(apart @ np.linalg.solve(a.covariance + b.covariance, apart)) > MERGE_CHI2 or a.images & b.images:
@@ -419,7 +419,7 @@ def _are_twins(data: _Data, a: _Cluster, b: _Cluster) -> bool:
     return abs(float(wrap_deg(a.view_deg - b.view_deg))) <= 60.0
 
 
-def _family(class_name: str) -> tuple[str, str] | None:
+def family(class_name: str) -> tuple[str, str] | None:
     """Classes that a detector may take for each other: same category and outline."""
     shape = shape_of(class_name)
     return (class_name.split("--")[0], shape.name) if shape else None

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from kryss.model import Image, Pose, PoseOrigin, RejectedPose
-from kryss.positioning.camera import intrinsics, is_spherical
+from kryss.positioning.camera import intrinsics, is_spherical, is_unmerged
 from kryss.positioning.frame import GEOD, distance_m, is_position, wrap_deg
 
 GPS_SIGMA_M = 6.0
@@ -177,20 +177,14 @@ def _with_finite_direction(pose: Pose | None) -> Pose | None:
     return replace(pose, heading_deg=heading, rotation=rotation)
 
 
-def _uncalibrated(image: Image) -> bool:
-    return intrinsics(image).assumed
-
-
 def _position_sigma_m(image: Image, pose: Pose) -> float:
-    # A photo that SfM could not connect has a rotation and Mapillary's default camera: its "computed" pose is the raw one.
-    unmerged = pose.rotation is not None and image.camera_parameters is not None and _uncalibrated(image)
-    return SFM_SIGMA_M if pose.origin == "sfm" and not unmerged else GPS_SIGMA_M
+    return SFM_SIGMA_M if pose.origin == "sfm" and not is_unmerged(image) else GPS_SIGMA_M
 
 
 def _heading_sigma_deg(image: Image, pose: Pose) -> float:
     compass = pose.origin == "gps" or (image.gps is not None and pose.heading_deg == image.gps.heading_deg)
     if pose.rotation is not None:
-        return COMPASS_SIGMA_DEG if _uncalibrated(image) else ROTATION_SIGMA_DEG
+        return COMPASS_SIGMA_DEG if intrinsics(image).assumed else ROTATION_SIGMA_DEG
     if compass:
         return COMPASS_SIGMA_DEG
     if image.camera_parameters is None and not is_spherical(image):
