@@ -1,7 +1,7 @@
 """Airflow of this checkout: its settings, its four processes, and its REST API v2 as far as Kryss needs it.
 
-Metadata lie in a database of their own beside Kryss's. All settings come from the environment (``airflow_environment``), none from
-an ``airflow.cfg``; an ``AIRFLOW__*`` variable that is already set wins. API: "Airflow public API reference" of Airflow 3.
+Metadata lie in a database of their own beside Kryss's. All settings come from the environment (``airflow_environment``), none
+from an ``airflow.cfg``; an ``AIRFLOW__*`` variable that is already set wins. API: "Airflow public API reference" of Airflow 3.
 """
 
 from __future__ import annotations
