@@ -1,4 +1,4 @@
-"""Beliefs in two clocks: what stood when, and what was believed when. Every past belief can be queried; none is ever rewritten."""
+"""Beliefs in two clocks: what stood when, and what was believed when. Every past belief can be queried, none is rewritten."""
 
 from __future__ import annotations
 
@@ -201,28 +201,20 @@ def test_the_database_itself_refuses_beliefs_that_overlap(town, make, sql):
         tx.write_objects("town", [make.object(1)])
         tx.write_intersections("town", make.intersections())
         tx.write_assignments("town", {make.object_id(1): "osm:1"})
-    for table, columns in {
-        "object_version": "code, object_id, class_name, geom, covariance_ee_m2, covariance_en_m2, covariance_nn_m2, error_radius_m, "
-        "first_seen_at, last_seen_at, status, standing_probability, evidence_image_ids, evidence_ordinals, misses, model_key, method",
-        "intersection_version": "code, intersection_id, source, center, area, speed_limit_kmh, members",
-        "assignment": "code, object_id, intersection_id",
-    }.items():
+    for table in ("object_version", "intersection_version", "assignment"):
+        given = sql(
+            "SELECT string_agg(column_name, ', ') FROM information_schema.columns WHERE table_schema = 'kryss' "
+            "AND table_name = :table AND is_identity = 'NO' AND is_generated = 'NEVER' AND column_name <> 'system'",
+            table=table,
+        )[0][0]
         with pytest.raises(IntegrityError, match="conflicting key value violates exclusion constraint"):
-            sql(f"INSERT INTO kryss.{table} ({columns}) SELECT {columns} FROM kryss.{table}")
+            sql(f"INSERT INTO kryss.{table} ({given}) SELECT {given} FROM kryss.{table}")
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        {"standing_probability": 1.5},
-        {"error_radius_m": -1.0},
-        {"status": "ended"},
-        {"status": "perhaps"},
-    ],
-)
-def test_the_database_refuses_objects_that_cannot_be(write, make, nonsense):
-    with pytest.raises(IntegrityError):
-        write([make.object(1, **nonsense)])
+def test_the_database_refuses_objects_that_cannot_be(write, make):
+    for nonsense in ({"standing_probability": 1.5}, {"error_radius_m": -1.0}, {"status": "ended"}, {"status": "perhaps"}):
+        with pytest.raises(IntegrityError, match="violates check constraint"):
+            write([make.object(1, **nonsense)])
 
 
 def test_an_object_cannot_belong_to_a_junction_nobody_knows(town, make):

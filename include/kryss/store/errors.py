@@ -16,11 +16,11 @@ class StoreError(RuntimeError):
     """The database refused or could not do what was asked."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError):  # noqa: N818 - it says what is the case
     """The database cannot be reached, or went away. Nothing of the open transaction was kept; the task may run again."""
 
 
-class SchemaMissing(StoreError):
+class SchemaMissing(StoreError):  # noqa: N818 - it says what is the case
     """The database has no Kryss schema, or an older one."""
 
 
@@ -28,7 +28,7 @@ class MigrationError(StoreError):
     """The migrations of this checkout and of the database disagree, or one failed."""
 
 
-class UnknownMunicipality(StoreError):
+class UnknownMunicipality(StoreError):  # noqa: N818 - it says what is the case
     """The municipality has no row yet."""
 
 

@@ -174,11 +174,16 @@ class Reader:
         counts = {
             "images": self._count(IMAGE, code),
             "rejected_entities": self._count(REJECTED_ENTITY, code),
-            **{f"photos_{key}": number for key, number in self._by(PHOTO_RESULT, "outcome", get_args(PhotoOutcome), code).items()},
+            **{
+                f"photos_{key}": number for key, number in self._by(PHOTO_RESULT, "outcome", get_args(PhotoOutcome), code).items()
+            },
             "rejected_poses": self._count(REJECTED_POSE, code),
             "detections": self._count(DETECTION, code),
             "sightings": self._count(SIGHTING, code),
-            **{f"objects_{key}": number for key, number in self._by(OBJECT_VERSION, "status", get_args(ObjectStatus), code).items()},
+            **{
+                f"objects_{key}": number
+                for key, number in self._by(OBJECT_VERSION, "status", get_args(ObjectStatus), code).items()
+            },
             "object_versions": self._count(OBJECT_VERSION, code),
             "intersections": self._count(INTERSECTION_VERSION, code, _believed(INTERSECTION_VERSION, None)),
             "assignments": self._count(ASSIGNMENT, code, _believed(ASSIGNMENT, None)),

@@ -79,7 +79,10 @@ def _of_image() -> ForeignKeyConstraint:
 
 
 def _never_overlapping(*same: str, overlapping: tuple[str, ...]) -> ExcludeConstraint:
-    elements: list[tuple[Column[Any], str]] = [*((Column(name), "=") for name in same), *((Column(name), "&&") for name in overlapping)]
+    elements: list[tuple[Column[Any], str]] = [
+        *((Column(name), "=") for name in same),
+        *((Column(name), "&&") for name in overlapping),
+    ]
     return ExcludeConstraint(*elements, using="gist")
 
 
