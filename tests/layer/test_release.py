@@ -154,6 +154,13 @@ def test_assumed_sizes_are_those_positions_were_made_with(town, tmp_path):
     assert all(0.3 < item["assumed_size_m"] < 2 for item in entries)
 
 
+def test_the_photo_shown_is_the_one_taken_from_nearest_by(town, tmp_path):
+    cameras = {"101": town.at(-22, -20), "102": town.at(0, 90)}
+    result = town.publish(tmp_path, SPRING, town.in_2025(), cameras=cameras)
+    entries = load(Path(result.url) / "intersections.geojson")["features"][0]["properties"]["objects"]
+    assert {item["id"]: item["image_key"] for item in entries if item["id"] in ("g1", "c1")} == {"g1": "101", "c1": "102"}
+
+
 def test_the_attribution_credits_every_source(town, tmp_path):
     own = Source("Town photos", "CC0", "Rendered by the Kryss project")
     sources = (known_source("mapillary"), known_source("osm"), own)

@@ -15,6 +15,8 @@ from kryss.layer.changes import objects_of
 Json = dict[str, Any]
 SLOT = "/*RELEASE*/null"
 MOST_CHANGES = 300
+MOST_CAMERAS = 5_000
+"""With more, the page shows only those that saw an object."""
 _TOLD = ("replaced", "added", "ended", "returned", "removed", "changed", "moved")
 """The order of ``Changes.lines``."""
 
@@ -29,6 +31,10 @@ def page(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Seque
 
 def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
     """What the page's script reads."""
+    entries = list(objects_of(layer))
+    if len(cameras) > MOST_CAMERAS:
+        useful = {key for item in entries for key in item["evidence"]}
+        cameras = {key: place for key, place in cameras.items() if key in useful}
     kept = ("municipality", "code", "country", "release", "previous", "bbox", "counts", "photos_until", "model")
     return {
         **{name: manifest[name] for name in (*kept, "code_version", "sources")},
@@ -42,7 +48,7 @@ def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Seq
             }
             for item in layer["features"]
         ],
-        "objects": [_object(item, cameras) for item in objects_of(layer)],
+        "objects": [_object(item, cameras) for item in entries],
         "cameras": cameras,
         "changes": list(_changes(changes))[:MOST_CHANGES] if manifest["previous"] else [],
     }

@@ -23,6 +23,7 @@ from kryss.layer.geojson import (
     LayerError,
     SizeOf,
     build,
+    distance_m,
     dump,
     dump_layer,
     instant,
@@ -83,7 +84,7 @@ def publish(
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
     counted. ``region`` chooses among the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps
-    image id to ``(lon, lat)`` and is drawn on the page only.
+    image id to ``(lon, lat)``: it is drawn on the page, and without ``best_images`` the nearest camera's photo is shown for an object.
     """
     known = list(objects)
     layer = build(
@@ -92,7 +93,7 @@ def publish(
         assignments,
         history,
         assumed_size_m=assumed_size_m or (lambda class_name: _height_m(class_name, region)),
-        best_images=best_images,
+        best_images=best_images or nearest_images(known, cameras or {}),
         image_url=image_url,
     )
     body = dump_layer(layer)
@@ -117,6 +118,16 @@ def publish(
         shelf.point(_pointer(municipality.code, name, files[MANIFEST]))
     log.info("release %s of %s: %s", name, municipality.code, {key: count for key, count in changes.counts().items() if count})
     return PublishResult(_release(shelf, municipality.code, name), False, changes.counts(), tuple(changes.lines()))
+
+
+def nearest_images(objects: Iterable[StreetObject], cameras: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Object id -> the photo of its evidence taken from nearest by, for objects of which a camera is known."""
+    best = {}
+    for item in objects:
+        away = [(distance_m((item.lon, item.lat), cameras[image]), image) for image, _ in item.evidence if image in cameras]
+        if away:
+            best[item.id] = min(away)[1]
+    return best
 
 
 def _height_m(class_name: str, region: str) -> float | None:
