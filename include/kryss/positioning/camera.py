@@ -150,7 +150,9 @@ def world_pixels(image: Image, pose: Pose, directions: ArrayLike) -> Array:
 def azimuth_deg(directions: ArrayLike) -> Array:
     """``(n,)`` degrees clockwise from north, in [0, 360), of ``(n, 3)`` east-north-up vectors."""
     vectors = np.atleast_2d(np.asarray(directions, float))
-    return np.degrees(np.arctan2(vectors[:, 0], vectors[:, 1])) % 360.0
+    azimuth = np.degrees(np.arctan2(vectors[:, 0], vectors[:, 1])) % 360.0
+    # The remainder of a tiny negative angle rounds up to 360 itself.
+    return np.where(azimuth >= 360.0, 0.0, azimuth)
 
 
 def elevation_deg(directions: ArrayLike) -> Array:
@@ -188,9 +190,10 @@ def _distortion(radius: Array, k1: float, k2: float) -> Array:
 
 def _radial_peak(k1: float, k2: float) -> float:
     """Smallest radius at which the distorted radius stops growing: root of 5 k2 r^4 + 3 k1 r^2 + 1 (contract 5.3)."""
-    roots = np.roots([5 * k2, 3 * k1, 1.0]) if k2 else (np.array([-1.0 / (3 * k1)]) if k1 else np.array([]))
-    real = [float(root.real) for root in np.atleast_1d(roots) if abs(np.imag(root)) < 1e-12 and np.real(root) > 0]
-    return float(np.sqrt(min(real))) if real else float("inf")
+    # The quadratic formula with the root in the denominator: its largest denominator is the smallest positive root.
+    discriminant = 9 * k1 * k1 - 20 * k2
+    denominator = -3 * k1 + float(np.sqrt(discriminant)) if discriminant >= 0 else 0.0
+    return float(np.sqrt(2.0 / denominator)) if denominator > 1e-300 else float("inf")
 
 
 def _undistort(distorted: Array, k1: float, k2: float) -> Array:
