@@ -1,4 +1,4 @@
-"""Migrations go forward and back, once, under a lock; they and the models describe the same tables, and every column is explained."""
+"""Migrations go forward and back, once, under a lock; they and the models describe the same tables; every column is explained."""
 
 from __future__ import annotations
 

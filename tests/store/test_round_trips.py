@@ -10,6 +10,7 @@ import pytest
 
 from kryss.model import PhotoResult
 from kryss.store import UnknownMunicipality, stored_intersection, stored_object
+from kryss.store.copying import BATCH_ROWS
 
 SET_TABLES = ("municipality", "image", "rejected_entity", "photo_result", "rejected_pose", "detection", "sighting")
 
@@ -158,13 +159,14 @@ def test_metadata_that_became_readable_is_no_longer_rejected(town, street, make)
 
 def test_many_rows_go_in_by_batches(town, make):
     many = [
-        replace(make.images()[1], id=str(number), captured_at=make.NOON + timedelta(seconds=number)) for number in range(25_000)
+        replace(make.images()[1], id=str(number), captured_at=make.NOON + timedelta(seconds=number))
+        for number in range(BATCH_ROWS + 1)
     ]
     with town.transaction("town") as tx:
-        assert tx.load(images=many)["image"] == 25_000
+        assert tx.load(images=many)["image"] == BATCH_ROWS + 1
     with town.transaction("town") as tx:
         assert tx.load(images=many)["image"] == 0
-    assert town.summary("town")["images"] == 25_000
+    assert town.summary("town")["images"] == BATCH_ROWS + 1
 
 
 def test_a_municipality_nobody_entered_is_named(store, make):

@@ -232,7 +232,7 @@ def test_an_area_that_crosses_itself_is_refused(town, make):
 beliefs_of_a_night = st.dictionaries(st.integers(1, 4), st.sampled_from(["stands", "moved", "ended"]))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights=st.lists(beliefs_of_a_night, min_size=1, max_size=6))
 def test_any_sequence_of_nights_can_be_read_back_night_by_night(store, make, nights):
     """Each example has a municipality of its own, which also shows that they do not mix."""

@@ -10,7 +10,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-BATCH_ROWS = 20_000
+BATCH_ROWS = 10_000
 """Rows encoded at a time: some megabytes of text."""
 ANALYZE_FROM_ROWS = 1_000
 """From here on the planner is told how large a staging table is."""
