@@ -135,9 +135,7 @@ def test_both_sources_tell_the_same_junctions(road_map: ModuleType, tmp_path: Pa
 
 
 @pytest.mark.parametrize("missing", ["geometri", "egenskaper", "lokasjon"])
-def test_record_without_a_block_is_passed_over_and_costs_nothing_else(
-    missing: str, road_map: ModuleType, tmp_path: Path
-) -> None:
+def test_record_without_a_block_is_passed_over_and_costs_nothing_else(missing: str, road_map: ModuleType, tmp_path: Path) -> None:
     answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
     for kind in ("objects-37", "objects-89", "objects-105"):
         answers[kind][0].pop(missing)

@@ -124,21 +124,22 @@ def network_from_nvdb(answers: Mapping[str, Iterable[Json]]) -> RoadNetwork:
 
 def _nvdb_links(segments: Iterable[Json]) -> tuple[RoadLink, ...]:
     """A link is cut into segments where a property changes; they all name the link's own nodes."""
-    pieces: dict[tuple[int, int], list[tuple[Json, shapely.Geometry]]] = defaultdict(list)
+    pieces: dict[tuple[int, int, str, str], list[tuple[Json, shapely.Geometry]]] = defaultdict(list)
     for segment in segments:
         line = _geometry(segment)
         if _is_car_road(segment) and line is not None and line.geom_type == "LineString":
-            pieces[segment["veglenkesekvensid"], segment.get("veglenkenummer", 1)].append((segment, line))
+            key = segment["veglenkesekvensid"], segment.get("veglenkenummer", 1)
+            pieces[*key, str(segment["startnode"]), str(segment["sluttnode"])].append((segment, line))
     links = []
-    for (sequence, number), parts in sorted(pieces.items()):
+    for (sequence, number, start, end), parts in sorted(pieces.items()):
         parts.sort(key=lambda part: part[0].get("startposisjon", 0))
-        first, last = parts[0][0], parts[-1][0]
+        first = parts[0][0]
         names = [street["navn"] for part, _ in parts if (street := part.get("adresse") or part.get("gate") or {}).get("navn")]
         links.append(
             RoadLink(
-                id=f"{sequence}-{number}",
-                start=str(first["startnode"]),
-                end=str(last["sluttnode"]),
+                id=f"{sequence}-{number}-{start}-{end}",
+                start=start,
+                end=end,
                 line=tuple(position for _, line in parts for position in line.coords),
                 road=str(sequence),
                 ring=str(first.get("typeVeg_sosi", "")).casefold() == "rundkjøring",

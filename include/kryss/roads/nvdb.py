@@ -47,16 +47,13 @@ def covering_ring(region: shapely.Geometry, margin: float, max_vertices: int) ->
     if outline.geom_type != "Polygon":
         outline = outline.convex_hull
     outline = shapely.Polygon(outline.exterior)
-    tolerance, ring = margin / 4, outline
+    tolerance, ring = margin, outline
     while len(ring.exterior.coords) - 1 > max_vertices:
-        # A simplified line strays at most `tolerance` inwards; the mitred buffer gives that back.
-        ring = outline.simplify(tolerance).buffer(tolerance, join_style="mitre", mitre_limit=2)
-        if ring.geom_type != "Polygon":
-            ring = ring.convex_hull
-        ring = shapely.Polygon(ring.exterior).simplify(0)
-        if not ring.covers(region):
-            ring = ring.union(outline).convex_hull
+        # Simplifying moves the line inwards by at most the tolerance, which the buffer gives beforehand.
+        ring = shapely.Polygon(outline.buffer(tolerance).exterior).simplify(tolerance)
         tolerance *= 2
+    if not ring.covers(region):
+        ring = outline.envelope
     return list(ring.exterior.coords)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import shapely
 from shapely.geometry import shape
 
-from kryss.http import RequestFailed, Service, SplitRequest
+from kryss.http import RateLimiter, RequestFailed, Service, SplitRequest
 from kryss.roads.areas import metres_per_degree
 from kryss.roads.nvdb import covering_ring
 
@@ -73,6 +73,7 @@ class OverpassClient:
         *,
         time_scale: float | None = None,
         share: float = 1.0,
+        limiter: RateLimiter | None = None,
     ):
         parts = urlsplit(url)
         path = parts.path.rstrip("/").removesuffix("/interpreter") or "/api"
@@ -83,6 +84,7 @@ class OverpassClient:
             read_timeout_s=SERVER_TIMEOUT_S + 20,
             time_scale=time_scale,
             share=share,
+            limiter=limiter,
         )
         self.osm3s: dict[str, str] = {}
         """Copyright and data timestamp of the latest answer."""
