@@ -424,14 +424,15 @@ def create_database(cluster: Cluster, name: str, extensions: tuple[str, ...] = (
     return cluster.url(name)
 
 
-def _connect(url: str) -> Any:
+def connect(url: str) -> Any:
+    """An autocommit connection of psycopg2; its failure is told without the password."""
     import psycopg2
 
     try:
         connection = psycopg2.connect(_plain(url), connect_timeout=10)
     except psycopg2.Error as error:
         raise ServiceError(
-            f"no connection to the database {without_password(url)}: {_clean(str(error), urlsplit(url).password)}. "
+            f"no connection to the database {without_password(url)}: {redacted(str(error), url)}. "
             "Check KRYSS_DATABASE_URL, or unset it to let Kryss run a local PostGIS"
         ) from None
     connection.autocommit = True
@@ -442,7 +443,7 @@ def _create_database(server_url: str, name: str) -> None:
     import psycopg2
     from psycopg2 import errors, sql
 
-    connection = _connect(server_url)
+    connection = connect(server_url)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
@@ -459,7 +460,7 @@ def _create_extensions(url: str, extensions: tuple[str, ...]) -> None:
     import psycopg2
     from psycopg2 import sql
 
-    connection = _connect(url)
+    connection = connect(url)
     try:
         with connection.cursor() as cursor:
             for name in extensions:
@@ -502,6 +503,11 @@ def _clean(message: str, password: str | None) -> str:
     return text.replace(password, "***") if password else text
 
 
+def redacted(message: str, url: str) -> str:
+    """A message of libpq in one line, without the password of the URL it is about."""
+    return _clean(message, urlsplit(_plain(url)).password)
+
+
 def _sibling(url: str, database: str) -> str:
     return urlunsplit(urlsplit(_plain(url))._replace(path=f"/{database}"))
 
@@ -535,7 +541,7 @@ def _given_database(url: str, airflow_url: str | None) -> Database:
         except ServiceError as error:
             advice = "Make it, or name another for Airflow's metadata in KRYSS_AIRFLOW_DATABASE_URL"
             raise ServiceError(f"{error}. {advice}") from None
-    _connect(airflow_url).close()
+    connect(airflow_url).close()
     return Database(_plain(url), _plain(airflow_url), without_password(url), False)
 
 
