@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from kryss.model import Detection, Image, Pose, Sighting
 from kryss.positioning.camera import world_pixels, world_to_camera
@@ -17,7 +18,6 @@ from kryss.positioning.frame import Frame
 from kryss.positioning.place import place_one
 from kryss.positioning.poses import TrustedPose
 from kryss.positioning.sizes import object_size
-from scipy.spatial.transform import Rotation
 
 ORIGIN = Frame(10.4, 63.4)
 START = datetime(2025, 6, 1, 12, tzinfo=UTC)

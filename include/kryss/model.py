@@ -94,7 +94,7 @@ class Sighting:
     lat: float
     covariance: Covariance
     range_shared_sigma_m: float = 0.0
-    """The part of ``range_sigma_m`` that every sighting of the same object has in common (its size, the focal length)."""
+    """The part of ``range_sigma_m`` that all sightings of the object have in common (its size, the focal length); 0: not said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kryss.model import Image, Pose
 from kryss.positioning.camera import (
     azimuth_deg,

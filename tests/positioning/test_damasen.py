@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from kryss.model import Detection, FusedObject, Image, Pose
 from kryss.positioning.frame import distance_m
 from kryss.positioning.fuse import fuse

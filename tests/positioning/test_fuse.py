@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kryss.model import FusedObject
 from kryss.positioning.frame import GEOD, destination
 from kryss.positioning.fuse import error_radius_m, fuse

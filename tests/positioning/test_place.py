@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kryss.model import Detection, Pose, Sighting
 from kryss.positioning.place import place, place_one
 from kryss.positioning.poses import TrustedPose

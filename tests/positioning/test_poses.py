@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from kryss.model import Image, Pose
 from kryss.positioning.frame import destination
 from kryss.positioning.poses import trusted_poses

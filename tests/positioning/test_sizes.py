@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kryss.positioning.sizes import _rows, object_size, shape_of
 
 

@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 
 from kryss.model import Covariance, FusedObject, Sighting
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
-from kryss.positioning.sizes import shape_of
+from kryss.positioning.sizes import object_size, shape_of
 
 Array = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ class _Data:
         lon, lat = [row.camera_lon for row in rows], [row.camera_lat for row in rows]
         range_m = np.array([row.range_m for row in rows])
         total = np.array([row.range_sigma_m for row in rows]) / range_m
-        shared = np.clip(np.array([row.range_shared_sigma_m for row in rows]) / range_m, LEAST_SIGMA, total)
+        shared = np.clip([_shared_sigma(row) for row in rows], LEAST_SIGMA, np.maximum(total, LEAST_SIGMA))
         return _Data(
             rows=rows,
             frame=frame,
@@ -128,6 +128,14 @@ class _Data:
             sigma_camera=np.array([row.camera_sigma_m for row in rows]),
             covariance=np.array([[[e, c], [c, n]] for e, c, n in (row.covariance for row in rows)]),
         )
+
+
+def _shared_sigma(row: Sighting) -> float:
+    """Relative; where the sighting does not say it, the spread of its class's sizes."""
+    if row.range_shared_sigma_m > 0 or not row.method.startswith("known-size"):
+        return row.range_shared_sigma_m / row.range_m
+    size = object_size(row.class_name)
+    return size.sigma_fraction if size else 0.0
 
 
 @dataclass
