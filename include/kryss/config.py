@@ -1,7 +1,7 @@
 """Settings and municipalities: validated YAML, overridable by the environment.
 
 Municipalities come from the files and folders that ``KRYSS_MUNICIPALITIES`` names (``os.pathsep`` between them, later ones
-win); without it from ``include/municipalities.yaml``. Everything that belongs to one machine comes from the environment
+win); without it from ``include/municipalities.yaml`` and ``KRYSS_HOME/municipalities/`` (where demos put theirs). Everything that belongs to one machine comes from the environment
 (``Settings.from_env``). Secrets are only ever in the environment or in an Airflow connection, never in these files.
 """
 
@@ -22,6 +22,11 @@ PLAYBACK_TOKEN = "MLY|1|" + "0" * 32
 """The token that the playback servers accept. Not a secret: it opens nothing but a recorded area on loopback."""
 
 RoadSource = Literal["nvdb", "overpass", "junctions"]
+
+
+def home_folder(env: Mapping[str, str] = os.environ) -> Path:
+    """``KRYSS_HOME``, default ``.kryss`` beside the code: everything that belongs to this machine and this checkout."""
+    return Path(env.get("KRYSS_HOME") or ROOT / ".kryss").absolute()
 
 
 class ConfigError(ValueError):
@@ -104,7 +109,7 @@ class Settings(_Strict):
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ, **overrides: object) -> Self:
         """Reads ``KRYSS_*``; what is absent lies under ``KRYSS_HOME`` (default ``.kryss`` beside the code)."""
-        home = Path(env.get("KRYSS_HOME") or ROOT / ".kryss").absolute()
+        home = home_folder(env)
         values: dict[str, object] = {
             "state_url": (home / "state").as_uri(),
             "photos_url": (home / "photos").as_uri(),
@@ -154,8 +159,11 @@ def load_municipalities(paths: Iterable[Path] | None = None) -> dict[str, Munici
     Raises ConfigError with the file, the key and the value of everything that is wrong.
     """
     if paths is None:
-        listed = os.environ.get("KRYSS_MUNICIPALITIES")
-        paths = [Path(p) for p in listed.split(os.pathsep) if p] if listed else [ROOT / "include" / "municipalities.yaml"]
+        if listed := os.environ.get("KRYSS_MUNICIPALITIES"):
+            paths = [Path(part) for part in listed.split(os.pathsep) if part]
+        else:
+            played = home_folder() / "municipalities"
+            paths = [ROOT / "include" / "municipalities.yaml", *([played] if played.is_dir() else [])]
     found: dict[str, MunicipalityConfig] = {}
     for path in _files(paths):
         try:

@@ -141,3 +141,18 @@ def test_a_database_without_schema_says_migrate(empty_database_url):
 def everything_about(error: BaseException) -> str:
     """The texts of an error and of those it came from."""
     return repr(error) + "".join(everything_about(cause) for cause in (error.__cause__, error.__context__) if cause)
+
+
+def test_a_municipality_is_forgotten_whole_and_its_neighbour_is_not(store, street, make):
+    for code in ("demo-1", "demo-2"):
+        with store.transaction(code) as tx:
+            tx.upsert_municipality(make.municipality(code))
+            tx.load(**street.stated())
+            tx.write_objects(code, [make.object(1)])
+    with store.transaction("demo-1") as tx:
+        assert tx.forget()["object"] == 1
+    with store.snapshot() as seen:
+        assert seen.municipality("demo-1") is None
+        assert seen.images("demo-1") == seen.objects("demo-1") == []
+        assert len(seen.objects("demo-2")) == 1
+        assert seen.images("demo-2")

@@ -33,6 +33,7 @@ from kryss.store.merge import (
     written_columns,
 )
 from kryss.store.read import Reader
+from kryss.store.tables import Base
 
 OBJECTS = Versioned(read.OBJECT_VERSION, "object_id", read.OBJECT, ("class_name",))
 INTERSECTIONS = Versioned(read.INTERSECTION_VERSION, "intersection_id", read.INTERSECTION, ("source",))
@@ -145,6 +146,17 @@ class Tx(Reader):
             },
         )
         return True
+
+    def forget(self) -> dict[str, int]:
+        """Removes everything of this municipality, its history and its ids too; returns rows by table.
+
+        For recorded areas that are played again from nothing. Knowledge of a real municipality is never removed.
+        """
+        removed = {}
+        for table in reversed(Base.metadata.sorted_tables):
+            if "code" in table.columns:
+                removed[table.name] = self._connection.execute(table.delete().where(table.c.code == self.code)).rowcount
+        return removed
 
     def system_at(self) -> datetime:
         """The instant of system time of this transaction's changes: later than any before it, by the server's clock."""

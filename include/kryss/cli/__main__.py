@@ -1,0 +1,193 @@
+"""``./kryss COMMAND``: what a person types. Set-up of the environment itself is the launcher's (``kryss``, bash)."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
+from kryss.demo.area import AreaError
+from kryss.demo.record import RecordError
+from kryss.http import ServiceError as RequestError
+from kryss.roads.boundary import BoundaryError, MunicipalityNotFound
+from kryss.services import ServiceError, default_home
+from kryss.store import StoreError, open_store
+
+EXPECTED = (ConfigError, ServiceError, StoreError, AreaError, RequestError, RecordError, MunicipalityNotFound, BoundaryError)
+"""Errors that a person can mend: their message says it all."""
+EPILOG = "Settings come from KRYSS_* variables; see README.md and docs/operations.md."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kryss", description="A dated map layer of road intersections.", epilog=EPILOG)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    demo = add("demo", "Play a recorded area through Airflow to dated releases, and show what changed.", _demo)
+    demo.add_argument("--area", type=Path, metavar="DIR", help="recorded area (default: the shipped town)")
+    demo.add_argument("--release", type=Path, metavar="DIR", help="publish into this folder (default: .kryss/releases)")
+    demo.add_argument("--keep", action="store_true", help="go on from the last demo instead of starting anew")
+    demo.add_argument("--down", action="store_true", help="stop everything at the end")
+
+    test = add("test", "Run the tests (real PostGIS, real HTTP on loopback, real Airflow). Arguments go to pytest.", _test)
+    test.add_argument("pytest_args", nargs=argparse.REMAINDER, metavar="...", help="e.g. tests/store -k merge")
+
+    add("up", "Start PostGIS and Airflow, or find them running.", _up)
+    add("down", "Stop what up, demo and refresh started, by recorded process id.", _down)
+
+    refresh = add("refresh", "Refresh one municipality through Airflow and print the report.", _refresh)
+    refresh.add_argument("code", help="code of the municipality in include/municipalities.yaml")
+    refresh.add_argument("--force", action="store_true", help="process every photo again")
+    refresh.add_argument("--limit", type=int, metavar="N", help="at most N new photos")
+    refresh.add_argument("--model", metavar="NAME", help="a model of the registry instead of the configured one")
+    refresh.add_argument("--approve", action="store_true", help="publish although the check would hold the release back")
+    refresh.add_argument("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="date of the release (default: today)")
+    refresh.add_argument("--roads", action="store_true", help="load boundary and junctions anew first")
+
+    record = add("record", "Record a municipality from the live services as an area that can be played back.", _record)
+    record.add_argument("code", help="code of the municipality in include/municipalities.yaml")
+    record.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist yet")
+    record.add_argument("--bbox", metavar="W,S,E,N", help="record only this part of the municipality (degrees)")
+
+    record.add_argument("--limit", type=int, metavar="N", help="at most N photos, the earliest")
+
+    add("url", "Print the URL of the database, for psql (it holds the password).", _url)
+
+    doctor = add("doctor", "Say what is installed, running and missing, and how to get it.", _doctor)
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+
+    bench = add("bench", "Run a benchmark of bench/ (none: list them).", _bench)
+    bench.add_argument("name", nargs="?", help="name of the benchmark")
+    bench.add_argument("bench_args", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from kryss.cli.demo import demo
+
+    return demo(options.area, options.release, keep=options.keep, down=options.down, home=default_home())
+
+
+def _services(*arguments: str) -> int:
+    from kryss.services.__main__ import main as services
+
+    return services(list(arguments))
+
+
+def _up(options: argparse.Namespace) -> int:
+    status = _services("up")
+    if status == 0:
+        open_store(_database_url()).migrate()
+    return status
+
+
+def _down(options: argparse.Namespace) -> int:
+    return _services("down")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return _services("doctor", *(["--json"] if options.json else []))
+
+
+def _database_url() -> str:
+    from kryss.services.postgres import ensure_postgis
+
+    return ensure_postgis(default_home()).url
+
+
+def _url(options: argparse.Namespace) -> int:
+    print(_database_url())
+    return 0
+
+
+def _municipality(code: str) -> MunicipalityConfig:
+    known = load_municipalities()
+    if code not in known:
+        near = difflib.get_close_matches(code, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+        raise ConfigError(f"no municipality {code!r} in include/municipalities.yaml; {hint}")
+    return known[code]
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from kryss.cli.refresh import refresh_through_airflow
+    from kryss.services import airflow
+
+    config = _municipality(options.code)
+    home = default_home()
+    running = airflow.up(home, lambda line: print(f"    {line}", flush=True))
+    settings = Settings.from_env(database_url=running.database.url)
+    open_store(running.database.url).migrate()
+    if settings.token_for(config.services) is None:
+        print("note: KRYSS_MAPILLARY_TOKEN is not set; the refresh needs the Airflow connection kryss_mapillary", file=sys.stderr)
+    params = {
+        "force": options.force,
+        "limit": options.limit,
+        "model": options.model,
+        "approve": options.approve,
+        "release_date": options.date.isoformat() if options.date else None,
+    }
+    outcome, _ = refresh_through_airflow(home, settings, config.code, params, options.roads)
+    print(f"{outcome.state} in {outcome.seconds:.0f} s: {running.url}/dags/{outcome.dag_id}/runs/{outcome.run_id}")
+    return 0 if outcome.ok else 1
+
+
+def _record(options: argparse.Namespace) -> int:
+    from kryss.cli.record import record
+
+    config = _municipality(options.code)
+    settings = Settings.from_env(database_url=os.environ.get("KRYSS_DATABASE_URL") or "postgresql://unused")
+    return record(config, settings, options.out, options.bbox, options.limit)
+
+
+def _test(options: argparse.Namespace) -> int:
+    arguments = [argument for argument in options.pytest_args if argument != "--"]
+    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    found = {path.stem: path for path in sorted((ROOT / "bench").glob("[a-z]*.py"))}
+    if options.name is None:
+        print("Benchmarks (./kryss bench NAME):\n" + "\n".join(f"  {name}" for name in found))
+        return 0
+    if options.name not in found:
+        print(f"no benchmark {options.name!r}; there are: {', '.join(found)}", file=sys.stderr)
+        return 2
+    return subprocess.call([sys.executable, str(found[options.name]), *options.bench_args], cwd=ROOT)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=os.environ.get("KRYSS_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return options.run(options)
+    except (
+        ConfigError,
+        ServiceError,
+        StoreError,
+        AreaError,
+        RequestError,
+        RecordError,
+        MunicipalityNotFound,
+        BoundaryError,
+    ) as error:
+        print(f"kryss {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
