@@ -35,6 +35,8 @@ class Fault:
     delay_s: float = 0.0
     truncate: float | None = None
     drop: bool = False
+    cut: float | None = None
+    """The part of the true body that is left, under a Content-Length that fits it."""
     after: int = 0
     """So many fitting requests pass before the fault begins."""
     count: int = 1
@@ -82,6 +84,7 @@ KINDS: dict[str, Fault] = {
     "empty-under-200": Fault(status=200, body="", content_type="application/octet-stream"),
     "expired-link": Fault(status=403, body="URL signature expired", content_type="text/plain"),
     "truncated": Fault(truncate=0.5),
+    "cut-at-the-source": Fault(cut=0.5),
     "dropped": Fault(drop=True),
     "slow": Fault(delay_s=30.0),
 }
@@ -98,8 +101,10 @@ def fault_of(order: dict[str, Any]) -> Fault:
         raise ValueError(f"a fault has no {', '.join(unknown)}; it has kind, {', '.join(sorted(known))}")
     if isinstance(order.get("headers"), dict):
         order["headers"] = tuple(order["headers"].items())
-    if "path" in order:
-        re.compile(order["path"])
+    try:
+        re.compile(order.get("path", ""))
+    except re.error as error:
+        raise ValueError(f"path {order['path']!r} is no regular expression: {error}") from None
     return replace(KINDS[kind] if kind else Fault(), **order)
 
 

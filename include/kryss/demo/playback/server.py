@@ -22,7 +22,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -251,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             log.exception("playback %s could not answer %s", playback.name, playback.endpoint(request))
             reply = Reply.json({"error": "the playback server itself failed; see its log"}, 500)
+        if fault and fault.cut is not None:
+            reply = replace(reply, body=reply.body[: int(len(reply.body) * fault.cut)])
         return self._send(reply, fault)
 
     def _send(self, reply: Reply, fault: Fault | None = None) -> None:
