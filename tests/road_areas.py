@@ -259,7 +259,7 @@ def write_overpass(folder: Path) -> None:
         elements.append({"type": "node", "id": 8900 + number, "lat": lat, "lon": lon, "tags": tags})
     elements.append(_relation())
     answer = {"version": 0.6, "generator": "Overpass API", "osm3s": {"timestamp_osm_base": "2026-01-01T00:00:00Z"}}
-    (folder / "roads").mkdir(parents=True)
+    (folder / "roads").mkdir(parents=True, exist_ok=True)
     text = json.dumps({**answer, "elements": elements}, ensure_ascii=False)
     (folder / "roads" / "overpass.json").write_text(text, encoding="utf-8")
 
@@ -287,6 +287,6 @@ def write_junctions(folder: Path) -> None:
         }
         for name, (place, limit) in points.items()
     ]
-    (folder / "roads").mkdir(parents=True)
+    (folder / "roads").mkdir(parents=True, exist_ok=True)
     text = json.dumps({"type": "FeatureCollection", "features": features})
     (folder / "roads" / "junctions.geojson").write_text(text, encoding="utf-8")

@@ -307,10 +307,12 @@ class TestRecording:
 
 @pytest.mark.skipif(not (TOWN / "area.json").exists(), reason="the town is not there yet")
 class TestTown:
-    def test_its_one_junction_has_four_arms_and_signals(self) -> None:
+    @pytest.mark.parametrize("source", ["nvdb", "overpass"])
+    def test_its_one_junction_has_four_arms_and_signals(self, source: str) -> None:
         town = load_area(TOWN)
-        with NvdbServer(town) as server:
-            (junction,) = load_junctions("nvdb", town.boundary, NvdbClient(server.url))
+        with NvdbServer(town) as nvdb, OverpassServer(town) as overpass:
+            client = NvdbClient(nvdb.url) if source == "nvdb" else OverpassClient(overpass.interpreter_url)
+            (junction,) = load_junctions(source, town.boundary, client)  # type: ignore[arg-type]
         assert (junction.arms, junction.kind) == (4, "signals")
         assert (junction.lon, junction.lat) == pytest.approx((10.4, 63.43), abs=1e-6)
         assert junction.speed_limit_kmh == 50

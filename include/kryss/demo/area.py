@@ -288,13 +288,15 @@ def _stated_epochs(area: dict[str, Any], path: Path) -> tuple[datetime, ...]:
 
 
 def _check_roads(folder: Path, roads: RoadsKind) -> None:
-    if roads == "junctions":
-        _check_junctions(folder / "roads" / "junctions.geojson")
-    elif roads == "overpass":
-        _check_overpass(folder / "roads" / "overpass.json")
-    else:
-        for name in NVDB_FILES:
-            _check_nvdb(folder / "roads" / "nvdb" / name)
+    """The source that the area names must be there; others that are there too must be right."""
+    checks = {
+        folder / "roads" / "junctions.geojson": ("junctions", _check_junctions),
+        folder / "roads" / "overpass.json": ("overpass", _check_overpass),
+        **{folder / "roads" / "nvdb" / name: ("nvdb", _check_nvdb) for name in NVDB_FILES},
+    }
+    for path, (kind, check) in checks.items():
+        if kind == roads or path.exists():
+            check(path)
 
 
 def _points(path: Path) -> dict[str, Any]:

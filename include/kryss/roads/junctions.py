@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -58,9 +59,13 @@ def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: 
     services = config.services
     waits: dict[str, Any] = {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
     if config.roads == "junctions":
-        if not services.junctions:
-            raise JunctionsError(f"municipality {config.code}: roads is junctions, but services.junctions names no file or URL")
-        return load_junctions("junctions", boundary, services.junctions)
+        points = services.junctions or os.environ.get("KRYSS_JUNCTIONS_URL")
+        if not points:
+            raise JunctionsError(
+                f"municipality {config.code}: roads is junctions, but neither services.junctions nor KRYSS_JUNCTIONS_URL names "
+                "a file or URL"
+            )
+        return load_junctions("junctions", boundary, points)
     client: NvdbClient | OverpassClient
     if config.roads == "nvdb":
         client = NvdbClient.from_env(base_url=services.nvdb, x_client=settings.nvdb_client, **waits)

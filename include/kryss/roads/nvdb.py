@@ -108,6 +108,7 @@ class NvdbClient:
         same cursor for ever (contract, section 3.2)."""
         params = {**where, "srid": str(SRID), "antall": str(self.page_size)}
         cursor, found = None, 0
+        seen: set[str] = set()
         while True:
             page = self.service.get_json(path, {**params, **({"start": cursor} if cursor else {})})
             objects = page.get("objekter") if isinstance(page, dict) else None
@@ -117,7 +118,8 @@ class NvdbClient:
             found += len(objects)
             metadata = page.get("metadata", {})
             following = metadata.get("neste", {}).get("start")
-            if not objects or metadata.get("returnert") == 0 or not following or following == cursor:
+            if not objects or metadata.get("returnert") == 0 or not following or following in seen:
                 log.info("nvdb %s: %d objects", path, found)
                 return
             cursor = following
+            seen.add(cursor)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import shapely
 from shapely.geometry import shape
 
-from kryss.http import RateLimiter, RequestFailed, Service, SplitRequest
+from kryss.http import RateLimiter, RequestFailed, Service, ServiceError, SplitRequest
 from kryss.roads.areas import metres_per_degree
 from kryss.roads.nvdb import covering_ring
 
@@ -137,7 +137,7 @@ class OverpassClient:
         """Read /api/status and wait until a slot is free, as the manual asks; a status that cannot be read costs nothing."""
         try:
             text = self.service.get_bytes("status").decode("utf-8", "replace")
-        except RequestFailed as error:
+        except ServiceError as error:
             log.info("overpass status: %s", error.reason)
             return
         wait_s = slot_wait_s(text)

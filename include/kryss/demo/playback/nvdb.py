@@ -83,7 +83,7 @@ class NvdbServer(PlaybackServer):
         self.missing_client_body = missing_client_body
         self.unknown_height_every = unknown_height_every
         self._budget = _Budget(budget, refill_per_s)
-        recorded = {name: area.nvdb_path / name for name in NVDB_FILES} if area.roads == "nvdb" else {}
+        recorded = {name: area.nvdb_path / name for name in NVDB_FILES if (area.nvdb_path / name).exists()}
         kept = {name: _Collection.of(read_json(path)) for name, path in recorded.items()}
         self.segments = kept.get("segments.json", _Collection.of([]))
         self.nodes = kept.get("nodes.json", _Collection.of([]))

@@ -120,7 +120,7 @@ class OverpassServer(PlaybackServer):
         heavy_deg2: float | None = None,
     ):
         super().__init__(stage, port)
-        recorded = read_json(area.overpass_path) if area.roads == "overpass" else {"elements": []}
+        recorded = read_json(area.overpass_path) if area.overpass_path.exists() else {"elements": []}
         self.elements: list[Json] = recorded["elements"]
         self.header: Json = recorded.get("osm3s", {})
         self.interpreter_url = f"{self.url}/api/interpreter"

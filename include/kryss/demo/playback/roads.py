@@ -20,13 +20,13 @@ class JunctionsServer(PlaybackServer):
         self.file_url = f"{self.url}/roads/junctions.geojson"
 
     def handle(self, request: Request) -> Reply:
-        if request.path != "/roads/junctions.geojson" or self.area.roads != "junctions":
+        if request.path != "/roads/junctions.geojson" or not self.area.junctions_path.exists():
             return Reply.json({"message": f"{request.path} is not played back"}, 404)
         return Reply(200, self.area.junctions_path.read_bytes(), "application/geo+json")
 
 
 def road_servers(area: RecordedArea, stage: Stage | None = None) -> dict[str, PlaybackServer]:
-    """Servers, not yet started, by the names of ``config.Services``; the roads that were not recorded are empty."""
+    """Servers, not yet started, by the names of ``config.Services``; a source that was not recorded is empty."""
     stage = stage or Stage()
     return {
         "kommuneinfo": KommuneinfoServer(area, stage),
