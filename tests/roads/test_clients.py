@@ -96,7 +96,7 @@ class TestNvdb:
             list(nvdb_client(nvdb).nodes(kommune_filter("5001")))
 
     def test_client_pauses_before_the_budget_is_used_up(self, areas: Any, road_map: ModuleType) -> None:
-        with NvdbServer(areas("nvdb"), page_cap=1, budget=20, refill_per_s=100) as server:
+        with NvdbServer(areas("nvdb"), page_cap=1, budget=40, refill_per_s=0.1) as server:
             client = nvdb_client(server, time_scale=0.02)
             assert len(list(client.nodes(kommune_filter("5001")))) == len(road_map.NODES)
             assert set(client.service.counts.snapshot()["reasons"]) == {"paused, budget nearly used"}

@@ -52,7 +52,7 @@ def test_points_may_be_named_by_the_environment(urls: dict[str, str], monkeypatc
 
 def test_points_that_nobody_named_are_asked_for(urls: dict[str, str]) -> None:
     config = configured({"kommuneinfo": urls["kommuneinfo"]}, roads="junctions")
-    with pytest.raises(JunctionsError, match="municipality demo-5001: .* neither services.junctions nor KRYSS_JUNCTIONS_URL"):
+    with pytest.raises(JunctionsError, match=r"municipality demo-5001: .* neither services.junctions nor KRYSS_JUNCTIONS_URL"):
         intersections_for(config, SETTINGS, load_boundary(config, SETTINGS))
 
 
