@@ -20,7 +20,7 @@ from kryss.positioning.frame import frame_for, wrap_deg
 from kryss.positioning.fuse import TWIN_M, family, sighting_key
 from kryss.positioning.poses import TrustedPose
 
-SAME_SIDE_DEG = 60.0
+SAME_FRONT_DEG = 60.0
 OBJECT_NAMESPACE = uuid.UUID("6f0d3f0e-6c4e-5d0c-9a5e-3f6b2b8a7c11")
 """Of Kryss's object ids; must never change."""
 MOVED_CHI2 = 9.2
@@ -114,7 +114,7 @@ def _successors(clusters: Sequence[FusedObject]) -> dict[int, set[str]]:
             and family(old.class_name) == family(new.class_name)
         )
         facing, faced = _facing_deg(old), _facing_deg(new)
-        same_side = facing is not None and faced is not None and abs(float(wrap_deg(facing - faced))) <= SAME_SIDE_DEG
+        same_side = facing is not None and faced is not None and abs(float(wrap_deg(facing - faced))) <= SAME_FRONT_DEG
         after = min(one.captured_at for one in new.sightings) > max(one.captured_at for one in old.sightings)
         if same_place and kin and same_side and after:
             found.setdefault(a, set()).update(one.image_id for one in new.sightings)
