@@ -50,6 +50,10 @@ LIMITS_TABLE = Path(__file__).with_name("rate_limits.csv")
 RETRY_AFTER_CAP_S = 3600.0
 """A service that asks for a longer pause than this is asked again after this."""
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NO_PROXY = {"http": "", "https": ""}
+"""A playback on this machine is never asked through the proxy of the environment."""
+
 Action = Literal["stop_run", "split", "retry", "relink", "gone", "empty", "fail"]
 Expect = Literal["json", "bytes"]
 Check = Callable[[bytes], "str | None"]
@@ -473,6 +477,7 @@ class Service:
                     data=data,
                     headers={**(self.headers if ours else {}), **(headers or {})},
                     timeout=(self.connect_timeout_s, read_timeout_s or self.read_timeout_s),
+                    proxies=NO_PROXY if urlsplit(url).hostname in LOOPBACK else None,
                     stream=True,
                 ) as response:
                     body = self._read(response)

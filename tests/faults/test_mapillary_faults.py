@@ -172,6 +172,18 @@ def test_a_revoked_token_is_known_under_every_status(refresh: Refresh, played: P
     assert sum(fault["happened"] for fault in played.faults.listing()) <= 8
 
 
+@pytest.mark.parametrize("kind", ["unavailable", "dropped", "too-many-requests"])
+def test_an_outage_fails_the_run_as_a_whole_and_marks_nothing(refresh: Refresh, played: Playback, kind: str) -> None:
+    """The run must not wait out every photo of a municipality, nor count each of them as failed."""
+    ids = [image["id"] for image in refresh.areas.IMAGES]
+    played.faults.order(kind, server=PHOTOS, after=3, count=-1)
+    with pytest.raises(RequestFailed, match="24 photos in a row could not be had"):
+        fetch_photos(refresh.client, refresh.store, ids)
+    assert len(refresh.store.ids()) == 3
+    played.faults.clear()
+    assert {result.outcome for result in fetch_photos(refresh.client, refresh.store, ids)} == {"ok"}
+
+
 def test_a_deleted_image_is_gone_after_a_second_look(refresh: Refresh, played: Playback) -> None:
     played.faults.order("not-found", server=GRAPH, path="^/1003", count=-1)
     outcomes = refresh.run()
@@ -234,7 +246,7 @@ def test_on_a_bad_day_nothing_is_lost_and_no_secret_is_told(
         played.faults.order(kind, server=TILES, after=1)
     assert set(refresh.run().values()) == {"ok"}
     assert refresh.bytes_are_right()
-    links = [refresh.client.photo_link(one) for one in ("1000", "1001")]
+    links = [refresh.client.thumb_url(one) for one in ("1000", "1001")]
     secrets = [
         refresh.areas.TOKEN.split("|")[2],
         "MLY%7C",

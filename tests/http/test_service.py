@@ -214,6 +214,12 @@ def test_a_netrc_file_does_not_replace_the_token(echo: Echo, tmp_path: Path, mon
     assert _service(echo).get_json("/a")["authorization"] == f"OAuth {TOKEN}"
 
 
+def test_a_playback_is_not_asked_through_a_proxy(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert _service(echo).get_json("/a")["method"] == "GET"
+
+
 def test_a_form_is_posted(echo: Echo) -> None:
     answer = _service(echo, "overpass").post("/a", {"data": "[out:json];"})
     assert (answer["method"], answer["form"]) == ("POST", {"data": ["[out:json];"]})

@@ -71,6 +71,7 @@ def test_a_photo_that_carries_its_turn_in_exif_has_the_shape_it_is_shown_in() ->
     assert photo_fault(made.getvalue(), (3000, 4000)) is None
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     side = int(MAX_PIXELS**0.5) + 100
     header = bytearray(_encoded("JPEG"))

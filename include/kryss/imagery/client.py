@@ -21,7 +21,7 @@ import shapely
 
 from kryss.http import RequestFailed, Service, SplitRequest
 from kryss.imagery.entity import IMAGE_FIELDS, MalformedImageError, parse_image
-from kryss.imagery.tiles import ZOOM, area_of, sequences_in, tile_fault, tiles_of
+from kryss.imagery.tiles import MARGIN_DEG, ZOOM, TilePoints, area_of, points_of, sequences_in, tile_fault, tiles_of
 from kryss.model import Image
 
 log = logging.getLogger(__name__)
@@ -124,14 +124,18 @@ class MapillaryClient:
         calls = [(tile_set, x, y) for x, y in tiles_of(area) for tile_set in self.tile_sets]
         by_set: dict[str, Counter[str]] = {tile_set: Counter() for tile_set in self.tile_sets}
 
-        def read(call: tuple[str, int, int]) -> tuple[str, Counter[str]]:
+        wide = area.buffer(MARGIN_DEG)
+        # Prepared once and used by this thread alone: GEOS does not promise more.
+        shapely.prepare(wide)
+
+        def read(call: tuple[str, int, int]) -> tuple[str, TilePoints]:
             tile_set, x, y = call
             body = self.tiles.get_bytes(f"/maps/vtp/{tile_set}/2/{ZOOM}/{x}/{y}", check=tile_fault)
-            return tile_set, sequences_in(body, x, y, area)
+            return tile_set, points_of(body, x, y)
 
         with ThreadPoolExecutor(self.workers, thread_name_prefix="tiles") as pool:
-            for done, (tile_set, found) in enumerate(_each(pool, read, calls), 1):
-                by_set[tile_set].update(found)
+            for done, (tile_set, points) in enumerate(_each(pool, read, calls), 1):
+                by_set[tile_set].update(sequences_in(points, wide))
                 if done % 200 == 0 or done == len(calls):
                     log.info("coverage: %d of %d tiles read", done, len(calls))
         coverage: Counter[str] = Counter()
@@ -172,7 +176,7 @@ class MapillaryClient:
             except MalformedImageError as fault:
                 log.warning("image %s is left out: %s", _id_of(entity), fault)
 
-    def photo_link(self, image_id: str, size: PhotoSize = "original") -> str:
+    def thumb_url(self, image_id: str, size: PhotoSize = "original") -> str:
         """A fresh signed link to a photo. It expires: use it at once and never store it. Gone where the image is
         gone."""
         fields = _LINK_FIELDS[size]
@@ -181,8 +185,6 @@ class MapillaryClient:
         if not isinstance(link, str):
             raise RequestFailed(self.entities.name, f"/{image_id}", f"the image has no {' and no '.join(fields)}")
         return link
-
-    thumb_url = photo_link
 
     def _whole_sequences(self, sequence_ids: Sequence[str], fields: Sequence[str]) -> list[Any]:
         """One call for several sequences; halves of it where it asks for too much, and images by id for a single

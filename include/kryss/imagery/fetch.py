@@ -31,6 +31,11 @@ DECODERS = threading.BoundedSemaphore(4)
 """Decoded photos are much larger than their bytes: no more than this many at a time, whatever the number of
 downloads."""
 
+UNAVAILABLE = "failed (service unavailable)"
+OUTAGE_PHOTOS = 24
+"""So many photos in a row that the service could not give, one way or another, are an outage: the run fails and is tried again
+as a whole, instead of waiting out every single photo and counting it as failed."""
+
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -79,18 +84,24 @@ def fetch_photos(
     stop = threading.Event()
     lock = threading.Lock()
     happened: Counter[str] = Counter()
+    in_a_row = 0
 
     def one(image_id: str) -> PhotoResult | None:
+        nonlocal in_a_row
         if stop.is_set():
             return None
         try:
             result, how = _have_photo(client, store, image_id, size, (upright_sizes or {}).get(image_id))
+            with lock:
+                happened[how] += 1
+                done = happened.total()
+                in_a_row = in_a_row + 1 if how == UNAVAILABLE else 0
+                if in_a_row == OUTAGE_PHOTOS:
+                    what = f"{in_a_row} photos in a row could not be had; the last: {result.reason}"
+                    raise RequestFailed(client.photos.name, "photos", what)
         except BaseException:
             stop.set()
             raise
-        with lock:
-            happened[how] += 1
-            done = happened.total()
         if result.outcome != "ok":
             log.warning("photo %s %s: %s", image_id, result.outcome, result.reason)
         if done % 100 == 0 or done == len(ids):
@@ -125,7 +136,8 @@ def _have_photo(
     except Gone as gone:
         return PhotoResult(image_id, "gone", str(gone)), "gone"
     except (RequestFailed, SplitRequest, LinkExpired) as error:
-        return PhotoResult(image_id, "failed", str(error)), "failed"
+        outlasted = error.rule is not None and error.rule.action == "retry"
+        return PhotoResult(image_id, "failed", str(error)), UNAVAILABLE if outlasted else "failed"
     return PhotoResult(image_id, "ok"), "downloaded"
 
 
@@ -133,7 +145,7 @@ def _download(client: MapillaryClient, image_id: str, size: PhotoSize, check: Ch
     """The bytes of a photo that passed its check, with as many fresh links as the retry table allows."""
     links = 0
     while True:
-        link = client.photo_link(image_id, size)
+        link = client.thumb_url(image_id, size)
         links += 1
         try:
             return client.photos.get_bytes(link, check=check, label=f"photo {image_id}")

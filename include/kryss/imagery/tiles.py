@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import mapbox_vector_tile
@@ -78,9 +79,18 @@ def tile_fault(body: bytes) -> str | None:
     return None
 
 
-def sequences_in(body: bytes, x: int, y: int, area: BaseGeometry, zoom: int = ZOOM) -> Counter[str]:
-    """Sequences with a point of the tile inside ``area`` (or MARGIN_DEG around it), each with its number of images
-    there."""
+@dataclass(frozen=True, slots=True)
+class TilePoints:
+    """Images and vertices of tracks on a tile: arrays of one length, ``ids`` being those of their sequences."""
+
+    ids: list[str]
+    lon: np.ndarray
+    lat: np.ndarray
+    is_image: list[bool]
+
+
+def points_of(body: bytes, x: int, y: int, zoom: int = ZOOM) -> TilePoints:
+    """What the layers ``sequence`` and ``image`` of a tile show, in degrees."""
     layers = mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})
     ids: list[str] = []
     points: list[tuple[float, float]] = []
@@ -95,15 +105,15 @@ def sequences_in(body: bytes, x: int, y: int, area: BaseGeometry, zoom: int = ZO
                 ids.append(sequence_id)
                 points.append((x + px / extent, y + py / extent))
                 is_image.append(layer == "image")
-    if not ids:
-        return Counter()
-    tile_xy = np.asarray(points)
-    lon, lat = lon_lat_at(tile_xy[:, 0], tile_xy[:, 1], zoom)
-    wide = area.buffer(MARGIN_DEG)
-    shapely.prepare(wide)
+    tile_xy = np.asarray(points, dtype=float).reshape(-1, 2)
+    return TilePoints(ids, *lon_lat_at(tile_xy[:, 0], tile_xy[:, 1], zoom), is_image)
+
+
+def sequences_in(points: TilePoints, area: BaseGeometry) -> Counter[str]:
+    """Sequences with a point inside an area, each with its number of images there."""
     found: Counter[str] = Counter()
-    for index in np.flatnonzero(shapely.intersects_xy(wide, lon, lat)):
-        found[ids[index]] += is_image[index]
+    for index in np.flatnonzero(shapely.intersects_xy(area, points.lon, points.lat)).tolist():
+        found[points.ids[index]] += points.is_image[index]
     return found
 
 
