@@ -141,6 +141,7 @@ CREATE TABLE kryss.sighting (
     bearing_sigma_deg double precision NOT NULL,
     range_m double precision NOT NULL,
     range_sigma_m double precision NOT NULL,
+    range_shared_sigma_m double precision NOT NULL,
     method text NOT NULL,
     geom geometry(Point, 4326) NOT NULL,
     covariance_ee_m2 double precision NOT NULL,
@@ -168,6 +169,8 @@ COMMENT ON COLUMN kryss.sighting.bearing_deg IS 'From camera to object, degrees 
 COMMENT ON COLUMN kryss.sighting.bearing_sigma_deg IS 'Standard deviation of the bearing, degrees.';
 COMMENT ON COLUMN kryss.sighting.range_m IS 'Distance on the ground from camera to object, metres.';
 COMMENT ON COLUMN kryss.sighting.range_sigma_m IS 'Standard deviation of the range, metres.';
+COMMENT ON COLUMN kryss.sighting.range_shared_sigma_m IS
+    'Part of range_sigma_m that all sightings of one object share (its size, the focal length), metres.';
 COMMENT ON COLUMN kryss.sighting.method IS 'How the range was found, e.g. known-size.';
 COMMENT ON COLUMN kryss.sighting.geom IS 'Position of the object by this sighting alone, WGS84 degrees.';
 COMMENT ON COLUMN kryss.sighting.covariance_ee_m2 IS 'Variance of the position to the east, square metres.';

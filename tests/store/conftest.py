@@ -79,6 +79,7 @@ def sightings() -> list[Sighting]:
             bearing_sigma_deg=0.5,
             range_m=20.1,
             range_sigma_m=2.0,
+            range_shared_sigma_m=1.25,
             method="known-size",
             lon=10.4003 + found.ordinal / 3,
             lat=63.4001,

@@ -191,6 +191,7 @@ class Sighting(Base):
     bearing_sigma_deg: Mapped[float]
     range_m: Mapped[float]
     range_sigma_m: Mapped[float]
+    range_shared_sigma_m: Mapped[float]
     method: Mapped[str]
     geom: Mapped[WKBElement] = _point()
     covariance_ee_m2: Mapped[float]
