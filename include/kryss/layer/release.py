@@ -84,7 +84,7 @@ def publish(
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
     counted. ``region`` chooses among the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps
-    image id to ``(lon, lat)``: it is drawn on the page, and without ``best_images`` the nearest camera's photo is shown for an object.
+    image id to ``(lon, lat)``: it is drawn on the page, and chooses an object's photo where ``best_images`` does not.
     """
     known = list(objects)
     layer = build(
@@ -93,7 +93,7 @@ def publish(
         assignments,
         history,
         assumed_size_m=assumed_size_m or (lambda class_name: _height_m(class_name, region)),
-        best_images=best_images or nearest_images(known, cameras or {}),
+        best_images={**nearest_images(known, cameras or {}), **(best_images or {})},
         image_url=image_url,
     )
     body = dump_layer(layer)
