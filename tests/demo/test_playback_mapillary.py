@@ -232,7 +232,7 @@ def test_a_link_opens_one_photo_of_one_size_until_one_instant(mapillary: Mapilla
 
 
 def test_a_link_expires(photo_areas: ModuleType, photo_area: Path) -> None:
-    with photo_areas.playback(photo_area, link_ttl_s=0.2) as played:
+    with photo_areas.playback(photo_area, link_ttl_s=1.0) as played:
         link = _link(Mapillary(played, photo_areas.TOKEN))
         assert requests.get(link, timeout=5).status_code == 200
         expiry = int(link.split("oe=")[1], 16)

@@ -111,11 +111,11 @@ def test_a_lasting_fault_ends_as_the_table_says(echo: Echo, kind: str, error: ty
 
 
 def test_a_slow_service_is_a_time_out_and_asked_again(echo: Echo) -> None:
-    echo.stage.faults.order("slow", delay_s=3)
-    service = _service(echo, read_timeout_s=0.2)
+    echo.stage.faults.order("slow")
+    service = _service(echo, read_timeout_s=1.0)
     began = time.monotonic()
     assert service.get_json("/a")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert service.counts.snapshot()["reasons"] == {"no answer in time": 1}
 
 
@@ -256,12 +256,12 @@ def _seconds_for(limiter: RateLimiter, requests: int) -> float:
 
 
 def test_the_bucket_lets_a_burst_pass_and_then_the_rate() -> None:
-    assert _seconds_for(RateLimiter(per_minute=60_000 / 20, burst=10), 10) < 0.05
-    assert 0.18 < _seconds_for(RateLimiter(per_minute=60_000 / 20, burst=10), 20) < 0.4
+    assert _seconds_for(RateLimiter(per_minute=60, burst=10), 10) < 0.9
+    assert 0.18 < _seconds_for(RateLimiter(per_minute=3000, burst=10), 20) < 3
 
 
 def test_a_share_of_the_limit_is_as_much_slower() -> None:
-    assert 0.18 < _seconds_for(RateLimiter(per_minute=60_000 / 10, burst=2, share=0.5), 11) < 0.4
+    assert 0.18 < _seconds_for(RateLimiter(per_minute=60_000 / 10, burst=2, share=0.5), 11) < 3
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])
@@ -272,22 +272,22 @@ def test_a_share_must_be_a_part(share: float) -> None:
 
 def test_a_service_that_is_asked_too_often_makes_every_thread_wait(echo: Echo) -> None:
     echo.stage.faults.order("application-limit", path="/first")
-    service = _service(echo, time_scale=0.1)
+    service = _service(echo, time_scale=0.4)
     first = threading.Thread(target=service.get_json, args=("/first",))
     first.start()
     while not echo.stage.stats()["faults"]:
         time.sleep(0.005)
-    time.sleep(0.05)
+    time.sleep(0.2)
     began = time.monotonic()
     service.get_json("/second")
-    assert time.monotonic() - began > 0.2
+    assert time.monotonic() - began > 0.5
     first.join()
 
 
 def test_nearly_used_nvdb_budget_pauses_the_client(echo: Echo) -> None:
-    service = _service(echo, "nvdb", time_scale=0.05)
+    service = _service(echo, "nvdb", time_scale=0.2)
     service.get_json("/budget")
     began = time.monotonic()
     service.get_json("/a")
-    assert time.monotonic() - began > 0.2
+    assert time.monotonic() - began > 0.5
     assert service.counts.snapshot()["reasons"] == {"paused, budget nearly used": 1}
