@@ -33,7 +33,7 @@ def test_a_listing_holds_every_image_inside_the_boundary_and_no_other(photo_area
 def test_a_camera_with_a_frozen_gps_is_found_by_its_computed_position(photo_areas: ModuleType, played: Playback) -> None:
     client = photo_areas.client_of(played)
     assert "frozen" in client.sequence_ids(photo_areas.BOUNDARY)
-    raw_only = photo_areas.client_of(played, tile_sets=("mly1_public",))
+    raw_only = photo_areas.client_of(played, tile_sets={"mly1_public": 14})
     assert "frozen" not in raw_only.sequence_ids(photo_areas.BOUNDARY)
 
 

@@ -12,7 +12,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryss.imagery.tiles import area_of, lon_lat_at, points_of, sequences_in, tile_at, tile_fault, tiles_of
+from kryss.imagery.tiles import area_of, lon_lat_at, sequences_in, shown_on, tile_at, tile_fault, tiles_of
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "mapillary-responses" / "coverageTiles" / "mly1_public" / "2" / "14"
 real_data = pytest.mark.skipif(not REAL.exists(), reason="no ../shared")
@@ -76,18 +76,28 @@ def test_y_of_a_tile_points_down() -> None:
     height = top - bottom
     assert height > 0.01
     northern = shapely.box(10.7, top - height * 0.2, 10.8, top)
-    assert sequences_in(points_of(_tile(y_px=200), x, y), northern) == {"s": 1}
-    assert sequences_in(points_of(_tile(y_px=3800), x, y), northern) == {}
+    assert sequences_in(shown_on(_tile(y_px=200), x, y), northern) == {"s": 1}
+    assert sequences_in(shown_on(_tile(y_px=3800), x, y), northern) == {}
 
 
 def test_an_empty_body_is_an_empty_tile() -> None:
     assert tile_fault(b"") is None
-    assert sequences_in(points_of(b"", 1, 1), shapely.box(0, 0, 1, 1)) == {}
+    assert sequences_in(shown_on(b"", 1, 1), shapely.box(0, 0, 1, 1)) == {}
 
 
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>Sorry</html>", b'{"error": {}}', _tile(100)[:-3]])
 def test_what_is_no_tile_is_told_from_an_empty_one(body: bytes) -> None:
     assert (tile_fault(body) or "").startswith("bad-tile")
+
+
+def test_a_straight_track_counts_though_none_of_its_vertices_is_inside() -> None:
+    """Tracks on low zooms are simplified: a road through a village may have no vertex in it."""
+    track = {"geometry": shapely.LineString([(0, 2048), (4096, 2048)]), "properties": {"id": "through"}}
+    body = mapbox_vector_tile.encode({"name": "sequence", "features": [track]}, default_options={"y_coord_down": True})
+    (west, north), (east, south) = lon_lat_at(2170, 1191, 12), lon_lat_at(2171, 1192, 12)
+    village = shapely.box(west, south, east, north).centroid.buffer((east - west) / 20)
+    assert sequences_in(shown_on(body, 2170, 1191, 12), village) == {"through": 0}
+    assert sequences_in(shown_on(body, 2170, 1191, 12), shapely.box(west, north - 0.001, east, north)) == {}
 
 
 @real_data
@@ -100,7 +110,7 @@ def test_real_tiles_are_read(x: int, y: int, images: int, tracks: int) -> None:
     body = (REAL / str(x) / f"{y}.mvt").read_bytes()
     west, north = lon_lat_at(x, y)
     east, south = lon_lat_at(x + 1, y + 1)
-    found = sequences_in(points_of(body, x, y), shapely.box(west, south, east, north).buffer(1e-6))
+    found = sequences_in(shown_on(body, x, y), shapely.box(west, south, east, north).buffer(1e-6))
     assert sum(found.values()) == images
     assert len(found) >= tracks
 
@@ -112,5 +122,5 @@ def test_a_real_sequence_continues_over_the_edge_of_two_real_tiles() -> None:
     upper, lower = (REAL / "3252" / f"{y}.mvt" for y in (6257, 6258))
     _, edge = lon_lat_at(3252, 6258)
     strip = shapely.box(-109, edge - 0.0001, -108, edge + 0.0001)
-    found = [sequences_in(points_of(path.read_bytes(), 3252, int(path.stem)), strip) for path in (upper, lower)]
+    found = [sequences_in(shown_on(path.read_bytes(), 3252, int(path.stem)), strip) for path in (upper, lower)]
     assert len(found[0].keys() & found[1].keys()) >= 10

@@ -80,47 +80,60 @@ def tile_fault(body: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TilePoints:
-    """Images and vertices of tracks on a tile: arrays of one length, ``ids`` being those of their sequences."""
+class Shown:
+    """What a tile shows, in degrees: the tracks of its layer ``sequence`` and the images of its layer ``image`` (z14 only), both
+    with the ids of their sequences."""
 
-    ids: list[str]
+    track_ids: list[str]
+    tracks: np.ndarray
+    """(tracks,) LineStrings."""
+    image_ids: list[str]
     lon: np.ndarray
     lat: np.ndarray
-    is_image: list[bool]
 
 
-def points_of(body: bytes, x: int, y: int, zoom: int = ZOOM) -> TilePoints:
-    """What the layers ``sequence`` and ``image`` of a tile show, in degrees."""
+def shown_on(body: bytes, x: int, y: int, zoom: int = ZOOM) -> Shown:
+    """Read a tile; an empty body shows nothing."""
     layers = mapbox_vector_tile.decode(body, default_options={"y_coord_down": True})
-    ids: list[str] = []
+    track_ids: list[str] = []
+    vertices: list[tuple[float, float]] = []
+    track_of_vertex: list[int] = []
+    for sequence_id, coordinates, extent in _features(layers, "sequence", "id"):
+        for part in coordinates if isinstance(coordinates[0][0], list) else [coordinates]:
+            if len(part) > 1:
+                track_of_vertex += [len(track_ids)] * len(part)
+                track_ids.append(sequence_id)
+                vertices += [(x + px / extent, y + py / extent) for px, py in part]
+    image_ids: list[str] = []
     points: list[tuple[float, float]] = []
-    is_image: list[bool] = []
-    for layer, key in (("sequence", "id"), ("image", "sequence_id")):
-        extent = layers.get(layer, {}).get("extent", 4096)
-        for feature in layers.get(layer, {}).get("features", ()):
-            sequence_id = feature["properties"].get(key)
-            if not sequence_id or not isinstance(sequence_id, str):
-                continue
-            for px, py in _positions(feature["geometry"]["coordinates"]):
-                ids.append(sequence_id)
-                points.append((x + px / extent, y + py / extent))
-                is_image.append(layer == "image")
-    tile_xy = np.asarray(points, dtype=float).reshape(-1, 2)
-    return TilePoints(ids, *lon_lat_at(tile_xy[:, 0], tile_xy[:, 1], zoom), is_image)
+    for sequence_id, coordinates, extent in _features(layers, "image", "sequence_id"):
+        for px, py in coordinates if isinstance(coordinates[0], list) else [coordinates]:
+            image_ids.append(sequence_id)
+            points.append((x + px / extent, y + py / extent))
+    tracks = shapely.linestrings(_degrees(vertices, zoom), indices=track_of_vertex) if vertices else np.empty(0, dtype=object)
+    return Shown(track_ids, tracks, image_ids, *_degrees(points, zoom).T)
 
 
-def sequences_in(points: TilePoints, area: BaseGeometry) -> Counter[str]:
-    """Sequences with a point inside an area, each with its number of images there."""
+def sequences_in(shown: Shown, area: BaseGeometry) -> Counter[str]:
+    """Sequences with a track or an image inside an area, each with its number of images there."""
     found: Counter[str] = Counter()
-    for index in np.flatnonzero(shapely.intersects_xy(area, points.lon, points.lat)).tolist():
-        found[points.ids[index]] += points.is_image[index]
+    for index in np.flatnonzero(shapely.intersects(area, shown.tracks)).tolist():
+        found[shown.track_ids[index]] += 0
+    for index in np.flatnonzero(shapely.intersects_xy(area, shown.lon, shown.lat)).tolist():
+        found[shown.image_ids[index]] += 1
     return found
 
 
-def _positions(coordinates: Any) -> Iterator[tuple[float, float]]:
-    """All positions of nested GeoJSON coordinates."""
-    if coordinates and isinstance(coordinates[0], (int, float)):
-        yield coordinates[0], coordinates[1]
-        return
-    for part in coordinates:
-        yield from _positions(part)
+def _degrees(tile_xy: list[tuple[float, float]], zoom: int) -> np.ndarray:
+    """(n, 2) longitudes and latitudes."""
+    xy = np.asarray(tile_xy, dtype=float).reshape(-1, 2)
+    return np.column_stack(lon_lat_at(xy[:, 0], xy[:, 1], zoom))
+
+
+def _features(layers: dict[str, Any], layer: str, key: str) -> Iterator[tuple[str, Any, int]]:
+    """``(sequence id, coordinates, extent)`` of the features of a layer that name their sequence."""
+    content = layers.get(layer, {})
+    for feature in content.get("features", ()):
+        sequence_id = feature["properties"].get(key)
+        if sequence_id and isinstance(sequence_id, str) and feature["geometry"]["coordinates"]:
+            yield sequence_id, feature["geometry"]["coordinates"], content["extent"]
