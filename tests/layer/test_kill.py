@@ -83,7 +83,7 @@ def published_is_whole(root: Path) -> None:
         assert validate(folder) == []
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_and_run_again_gives_identical_bytes(undisturbed, tmp_path, read_tree, seed):
     whole, took = undisturbed
     chance = random.Random(seed)
