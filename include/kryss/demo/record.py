@@ -17,11 +17,12 @@ from typing import Any
 from kryss.demo.area import RoadsKind, image_problem, load_area
 from kryss.demo.record_roads import RoadClients, record_roads
 from kryss.imagery.client import MapillaryClient, PhotoSize, inside
-from kryss.imagery.entity import RECORDED_FIELDS, MalformedImageError, parse_image, upright_size
+from kryss.imagery.entity import RECORDED_FIELDS, MalformedImageError, parse_image
 from kryss.imagery.fetch import fetch_photos
 from kryss.imagery.store import PhotoStore, write_atomically
 from kryss.imagery.tiles import area_of
 from kryss.model import Municipality
+from kryss.positioning.camera import upright_size
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@
 """
 
 from kryss.imagery.client import Listing, MapillaryClient, list_images
-from kryss.imagery.entity import parse_image, upright_size
+from kryss.imagery.entity import parse_image
 from kryss.imagery.fetch import fetch_photos, photo_fault
 from kryss.imagery.store import PhotoStore
 
@@ -17,5 +17,4 @@ __all__ = [
     "list_images",
     "parse_image",
     "photo_fault",
-    "upright_size",
 ]

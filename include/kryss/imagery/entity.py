@@ -71,11 +71,6 @@ def parse_image(entity: Any) -> Image:
     )
 
 
-def upright_size(image: Image) -> tuple[int, int]:
-    """``(width, height)`` of the upright photo: the EXIF orientations 5 to 8 swap the sides."""
-    return (image.height, image.width) if image.exif_orientation >= 5 else (image.width, image.height)
-
-
 def _instant(value: Any) -> datetime:
     if not _is_number(value):
         raise MalformedImageError("captured_at is missing" if value is None else f"captured_at is {value!r}, not milliseconds")
