@@ -1,0 +1,99 @@
+"""Detections of signs and lights in photos, one photo at a time: a photo's result depends on nothing but its bytes, its
+size and the weights, so that runs, shards and restarts agree to the byte.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kryss.model import Detection
+from kryss.vision.boxes import Candidates, prepare, suppress
+from kryss.vision.networks import Network, class_names, load_network
+from kryss.vision.photo import Photo, UnreadablePhoto, read_photo
+from kryss.vision.registry import Preprocessing, Weights, model_key, resolve
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 50
+"""Photos between two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFailure:
+    """Why a photo could not be looked at. The same fault gives the same words, so that the report can count them."""
+
+    reason: str
+
+
+class Detector:
+    """One model, ready. Make it with ``load_detector``."""
+
+    def __init__(self, entry: Weights, network: Network, score_threshold: float) -> None:
+        if entry.preprocessing is None:
+            raise ValueError(f"{model_key(entry)} says not how a photo is prepared for it")
+        self.model_key = model_key(entry)
+        self.classes = tuple(sorted(set(class_names(entry).values())))
+        self.score_threshold = score_threshold
+        self._names = class_names(entry)
+        self._preprocessing: Preprocessing = entry.preprocessing
+        self._nms_iou = entry.nms_iou
+        self._network = network
+
+    def detect(
+        self, photos: Iterable[tuple[str, bytes]], sizes: Mapping[str, tuple[int, int]] | None = None
+    ) -> Iterator[tuple[str, list[Detection] | PhotoFailure]]:
+        """Looks at photos as they come. ``sizes``: image id to width and height of the upright original, where it may differ
+        from the photo's own; boxes are in its pixels.
+        """
+        seen = failed = found = 0
+        for image_id, body in photos:
+            outcome = self.look(image_id, body, (sizes or {}).get(image_id))
+            seen += 1
+            if isinstance(outcome, PhotoFailure):
+                failed += 1
+                log.warning("photo %s: %s", image_id, outcome.reason)
+            else:
+                found += len(outcome)
+            if seen % LOG_EVERY == 0:
+                log.info("%s: %d photos, %d unreadable, %d detections", self.model_key, seen, failed, found)
+            yield image_id, outcome
+
+    def look(self, image_id: str, body: bytes, original_size: tuple[int, int] | None = None) -> list[Detection] | PhotoFailure:
+        """One photo."""
+        try:
+            photo = read_photo(body, original_size)
+        except UnreadablePhoto as error:
+            return PhotoFailure(f"bad-photo: {error}")
+        network_input = prepare(photo.pixels, self._preprocessing)
+        kept = suppress(self._network(network_input), self._nms_iou)
+        boxes = _in_original(kept, photo, network_input.to_photo_x, network_input.to_photo_y)
+        rows = [
+            (-round(float(score), 4), tuple(round(float(side), 2) for side in box), self._names[int(index)])
+            for box, score, index in zip(boxes, kept.scores, kept.classes, strict=True)
+            if box[2] - box[0] >= 1 and box[3] - box[1] >= 1
+        ]
+        return [
+            Detection(image_id, self.model_key, ordinal, name, -score, (box[0], box[1], box[2], box[3]))
+            for ordinal, (score, box, name) in enumerate(sorted(rows))
+        ]
+
+
+def _in_original(kept: Candidates, photo: Photo, to_photo_x: float, to_photo_y: float) -> np.ndarray:
+    """Boxes in pixels of the upright original, cut at its edges."""
+    height, width = photo.pixels.shape[:2]
+    factors = np.array([to_photo_x * photo.scale_x, to_photo_y * photo.scale_y] * 2, np.float64)
+    limits = np.array([width * photo.scale_x, height * photo.scale_y] * 2, np.float64)
+    return np.clip(kept.boxes.reshape(-1, 4) * factors, 0, limits)
+
+
+def load_detector(name: str, device: str | None = None, score_threshold: float | None = None) -> Detector:
+    """The detector of a name or a model key. ``device``: a torch device (default: CUDA where there is one); ``score_threshold``:
+    instead of the entry's own.
+    """
+    entry = resolve(name)
+    threshold = entry.score_threshold if score_threshold is None else score_threshold
+    return Detector(entry, load_network(entry, device, threshold), threshold)
