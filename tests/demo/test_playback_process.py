@@ -67,7 +67,7 @@ def test_faults_are_ordered_and_counted_over_http(process: Any, photo_areas: Mod
     orders = [{"kind": "unavailable", "server": "mapillary-graph", "path": "^/1000"}, {"status": 429, "path": "^/1000"}]
     assert requests.post(f"{control}/faults", json=orders, timeout=5).status_code == 200
     client = _client(urls, photo_areas.TOKEN)
-    client.photo_link("1000")
+    client.thumb_url("1000")
     assert client.counts()["mapillary-entity"]["reasons"] == {"server error": 1, "too many requests": 1}
     assert [fault["happened"] for fault in requests.get(f"{control}/faults", timeout=5).json()] == [1, 1]
     stats = requests.get(f"{control}/stats", timeout=5).json()

@@ -63,7 +63,7 @@ def parse_image(entity: Any) -> Image:
         sfm=sfm,
         camera_type=_camera_type(entity.get("camera_type"), is_pano),
         camera_parameters=_camera_parameters(entity.get("camera_parameters")),
-        exif_orientation=orientation if orientation in range(1, 9) else 1,
+        exif_orientation=int(orientation) if orientation in range(1, 9) else 1,
         is_pano=is_pano,
         make=_text(entity.get("make")),
         model=_text(entity.get("model")),
