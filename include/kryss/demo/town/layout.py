@@ -148,13 +148,12 @@ EPOCHS = (
     Epoch(2, {"W": datetime(2026, 5, 20, 9, 41, 37, tzinfo=UTC), "S": datetime(2026, 5, 20, 10, 8, 2, tzinfo=UTC)}),
 )
 DRIVES = {
-    # (epoch, approach): first photo along the drive, spacing, distance right of the centre line, camera height; metres
-    (1, "W"): (-62.0, 6.2, 1.75, 1.72),
-    (1, "S"): (-62.6, 6.2, 1.70, 1.72),
-    (2, "W"): (-64.8, 6.4, 1.55, 1.84),
-    (2, "S"): (-65.3, 6.4, 1.86, 1.84),
+    # (epoch, approach): photos, first photo along the drive, spacing, distance right of the centre line, camera height; metres
+    (1, "W"): (12, -62.0, 6.2, 1.75, 1.72),
+    (1, "S"): (12, -62.6, 6.2, 1.70, 1.72),
+    (2, "W"): (13, -64.8, 6.4, 1.55, 1.84),
+    (2, "S"): (13, -65.3, 6.4, 1.86, 1.84),
 }
-PHOTOS_A_DRIVE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +199,14 @@ def shots() -> tuple[Shot, ...]:
     found = []
     for epoch in EPOCHS:
         for approach in ("W", "S"):
-            first, spacing, right_of, height = DRIVES[epoch.number, approach]
+            count, first, spacing, right_of, height = DRIVES[epoch.number, approach]
             drive = seeded("drive", epoch.number, approach)
             alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
             sequence_id = "".join(drive.choice(alphabet) for _ in range(22))
             image_id = drive.randrange(10**14, 9 * 10**15)
             sway = drive.uniform(0, 6.28)
             at = epoch.starts[approach]
-            for i in range(PHOTOS_A_DRIVE):
+            for i in range(count):
                 rng = seeded("shot", epoch.number, approach, i)
                 along = first + spacing * i + rng.uniform(-0.25, 0.25)
                 lateral = right_of + 0.10 * math.sin(sway + 0.7 * i) + rng.uniform(-0.03, 0.03)
