@@ -17,7 +17,7 @@ log = logging.getLogger("kryss.demo.town")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kryss.demo.town", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the recorded area")
-    parser.add_argument("--samples", type=int, default=20, metavar="N", help="rays a pixel (default 20)")
+    parser.add_argument("--samples", type=int, default=8, metavar="N", help="rays a pixel (default 8)")
     parser.add_argument("--only", action="append", metavar="IMAGE_ID", help="render this photo only; may be repeated")
     parser.add_argument("--preview", action="store_true", help="half size and 8 rays a pixel; not for publishing")
     parser.add_argument("--records", action="store_true", help="write everything but photos and boxes; needs no Blender")

@@ -625,6 +625,10 @@ def hedge(start: tuple[float, float], end: tuple[float, float], leaf: Any, rng: 
     shell = rng.random(count) < 0.45
     w = np.where(shell, np.sign(w), w)
     h = np.where(~shell, 1.0, h)
+    at_end = rng.random(count) < 0.7 / length
+    t = np.where(at_end, np.round(t / length) * length, t)
+    h = np.where(at_end, rng.uniform(0, 1, count), h)
+    w = np.where(at_end, rng.uniform(-1, 1, count), w)
     flat = a + np.outer(t, along) + np.outer(w * 0.36, side)
     bulge = 1 + 0.06 * np.sin(t * 3.1) + 0.04 * np.sin(t * 7.7 + 1)
     place = np.column_stack([flat, 0.05 + h * height * bulge]) + rng.normal(0, 0.035, (count, 3))

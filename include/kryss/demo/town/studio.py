@@ -49,6 +49,8 @@ FACE_PX = 1024
 LAMP_OFFSETS_M = {"red": 0.29, "amber": 0.0, "green": -0.29}
 LAMP_COLOURS = {"red": (1.0, 0.035, 0.015), "amber": (1.0, 0.36, 0.01), "green": (0.03, 1.0, 0.38)}
 HOUSING_DEPTH_M = 0.16
+LAMP_STRENGTH = 2.2
+"""Brighter lamps turn white in AgX."""
 GREEN_FROM = 8
 """The signals of a drive turn green at this photo."""
 
@@ -152,7 +154,7 @@ def light_up(lamps: dict[tuple[str, str], Any], driving: str, ordinal: int) -> N
     for (approach, colour), material in lamps.items():
         own_green = ordinal >= GREEN_FROM
         shown = "green" if own_green == (approach == driving) else "red"
-        strength = 9.0 if colour == shown else 0.0
+        strength = LAMP_STRENGTH if colour == shown else 0.0
         emission = material.node_tree.nodes["Principled BSDF"].inputs["Emission Strength"]
         if emission.default_value != strength:  # a write makes Cycles read its mesh anew
             emission.default_value = strength
