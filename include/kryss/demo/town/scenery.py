@@ -13,6 +13,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+import shapely
 from shapely import affinity
 from shapely.geometry import MultiPoint, Polygon, box
 from shapely.ops import unary_union
@@ -536,8 +537,6 @@ def lawn(driveways: Sequence[Any], keep_out: Sequence[Any], rng: np.random.Gener
     for polygon in getattr(near, "geoms", [near]):
         low_u, low_v, high_u, high_v = polygon.bounds
         tries = rng.uniform((low_u, low_v), (high_u, high_v), (int((high_u - low_u) * (high_v - low_v) * 160), 2))
-        import shapely
-
         points.append(tries[shapely.contains_xy(polygon, tries)])
     foot = np.concatenate(points)
     distance = np.minimum(np.abs(foot[:, 0]), np.abs(foot[:, 1]))
@@ -596,7 +595,7 @@ def broadleaf(name: str, rng: np.random.Generator, height: float, bark: Any, lea
     parts.append(tube(name, [(0, 0, -0.1), (0.03, 0.02, height * 0.3), top], 0.17, bark, 0.05))
     for blob in blobs[:10]:
         start = (0.03, 0.02, float(height * rng.uniform(0.28, 0.45)))
-        parts.append(tube(name, [start, tuple(map(float, blob))], 0.055, bark, 0.015))
+        parts.append(tube(name, [start, (float(blob[0]), float(blob[1]), float(blob[2]))], 0.055, bark, 0.015))
     return parts
 
 
@@ -635,8 +634,8 @@ def hedge(start: tuple[float, float], end: tuple[float, float], leaf: Any, rng: 
     triangle_cloud("hedge", leaf_quads(place, np.zeros((count, 3)), 0.065, rng), leaf)
     core = Boxes()
     corners = [(*(a + side * 0.3), 0.0), (*(b + side * 0.3), 0.0), (*(b - side * 0.3), 0.0), (*(a - side * 0.3), 0.0)]
-    ring = [tuple(map(float, c)) for c in corners]
-    raised = [(x, y, height * 0.93) for x, y, _ in ring]
+    ring: list[Vec] = [(float(x), float(y), float(z)) for x, y, z in corners]
+    raised: list[Vec] = [(x, y, height * 0.93) for x, y, _ in ring]
     core.polygon(raised, 0)
     for i in range(4):
         core.polygon([ring[i], ring[(i + 1) % 4], raised[(i + 1) % 4], raised[i]], 0)
