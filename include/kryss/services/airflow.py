@@ -37,7 +37,7 @@ HEALTH = {
     "airflow-dag-processor": "dag_processor",
     "airflow-triggerer": "triggerer",
 }
-START_PATIENCE_S = 180.0
+START_PATIENCE_S = 300.0
 GPU_POOL = "gpu"
 
 
@@ -450,8 +450,27 @@ def task_log(client: AirflowClient, dag_id: str, run_id: str, task_id: str, map_
     """The log of one try of a task, as text."""
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
     content = client.get(path, map_index=map_index, full_content=True)["content"]
-    lines = (line if isinstance(line, str) else str(line.get("event", "")) for line in content)
-    return "\n".join(lines)
+    return "\n".join(_log_line(line) for line in content)
+
+
+def _log_line(line: Any) -> str:
+    if not isinstance(line, dict):
+        return str(line)
+    causes = [f"{cause.get('exc_type')}: {cause.get('exc_value')}" for cause in line.get("error_detail") or []]
+    return " | ".join([str(line.get("event", "")), *causes])
+
+
+def failures(client: AirflowClient, dag_id: str, run_id: str) -> dict[str, str]:
+    """What the failed tasks of a run failed with: task (and shard) -> the last exception in its log."""
+    found: dict[str, str] = {}
+    for instance in client.pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances"):
+        if instance["state"] == "failed":
+            index = instance["map_index"]
+            text = task_log(client, dag_id, run_id, instance["task_id"], index, max(1, instance["try_number"]))
+            errors = [line for line in text.splitlines() if line.startswith("Task failed with exception | ")]
+            name = instance["task_id"] + (f"[{instance.get('rendered_map_index') or index}]" if index >= 0 else "")
+            found[name] = errors[-1].partition(" | ")[2] if errors else f"no exception in its log; see {client.url}"
+    return found
 
 
 def delete_runs(client: AirflowClient, dag_id: str) -> int:
