@@ -76,6 +76,10 @@ class MunicipalityConfig(_Strict):
     depth: str | None = None
     shard_size: int = Field(200, ge=1, le=5000)
     photo_size: Literal["original", "2048", "1024"] = "original"
+    image_url: str | None = "https://www.mapillary.com/app/?pKey={key}"
+    """Where a consumer can look at a photo; null where the photos are published nowhere."""
+    attribution: str | None = None
+    """Credit for photos that are not from Mapillary's service, e.g. those of a recorded area."""
     release_url: str | None = None
     """Where this municipality is published, if not where all are."""
     services: Services = Services()

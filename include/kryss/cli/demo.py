@@ -58,6 +58,8 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
         "roads_schedule": None,
         "roads": area.roads,
         "boundary": "kommuneinfo",
+        "attribution": area.attribution,
+        **({} if "mapillary" in area.attribution.lower() else {"image_url": None}),
         "services": {
             "mapillary_graph": urls["mapillary_graph"],
             "mapillary_tiles": urls["mapillary_tiles"],

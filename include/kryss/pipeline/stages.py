@@ -15,7 +15,7 @@ from kryss import __version__
 from kryss.config import DATABASE_TIMEOUT
 from kryss.imagery import MapillaryClient, PhotoStore, fetch_photos, list_images
 from kryss.imagery.client import GRAPH_URL, TILES_URL
-from kryss.layer.provenance import Provenance, known_source
+from kryss.layer.provenance import Provenance, Source, known_source
 from kryss.layer.release import publish
 from kryss.layer.storage import MANIFEST, Shelf
 from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting
@@ -188,12 +188,12 @@ def depth(run: Run, shard: str) -> dict[str, Any]:
 
     done = _shard_file(run, shard, "depth")
     note = "not used (no depth model is set)"
-    if run.config.depth is None:
-        return {"shard": shard, "depth": note}
     try:
         model = load_depth(run.config.depth)
     except DepthUnavailable as error:
         return {"shard": shard, "depth": f"not used: {error}"}
+    if model is None:
+        return {"shard": shard, "depth": note}
     if not run.state.has(done):
         detections = run.state.read_rows(_shard_file(run, shard, "detections"), Detection)
         images = {image.id: image for image in run.state.read_rows(_shard_file(run, shard, "images"), Image)}
@@ -343,7 +343,8 @@ SOURCES = {"nvdb": "nvdb", "overpass": "osm", "kommuneinfo": "kartverket"}
 @stage("export")
 def export(run: Run) -> dict[str, Any]:
     """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds."""
-    used = ["mapillary", *(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
+    photos = Source("Photos", "see the credit", run.config.attribution) if run.config.attribution else known_source("mapillary")
+    used = [*(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
     town = municipality(run)
     with _store(run).transaction(run.code) as tx:
         looks = tx.looks(run.code, run.model_key)
@@ -366,8 +367,10 @@ def export(run: Run) -> dict[str, Any]:
                     "region": run.config.region,
                     "roads": run.config.roads,
                 },
-                sources=tuple(known_source(name) for name in dict.fromkeys(used)),
+                sources=(photos, *(known_source(name) for name in dict.fromkeys(used))),
             ),
+            region=run.config.region,
+            image_url=run.config.image_url,
             cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},
         )
         tx.record_release(published.release)
