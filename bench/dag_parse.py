@@ -1,6 +1,6 @@
 """How long Airflow takes to parse the DAGs of many municipalities, beside the same number of one-task DAGs without Kryss.
 
-    ./kryss bench dag_parse [--municipalities 50] [--runs 3]
+./kryss bench dag_parse [--municipalities 50] [--runs 3]
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from airflow.dag_processing.dagbag import DagBag
 import kryss
 began, cpu = time.perf_counter(), time.process_time()
 bag = DagBag({folder!r}, safe_mode=False)
-print("PROBE" + json.dumps([time.perf_counter() - began, time.process_time() - cpu, len(bag.dags), "torch" in sys.modules, bag.import_errors]))
+wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+print("PROBE" + json.dumps([wall, cpu, len(bag.dags), "torch" in sys.modules, bag.import_errors]))
 """
 
 PEER = """
@@ -40,7 +41,7 @@ for n in range({count}):
 
 
 def parse(folder: Path, home: Path, towns: Path) -> tuple[float, float, int, bool]:
-    """Seconds of wall clock and of processor, DAGs found, and whether torch was imported, in a fresh interpreter with Airflow already imported."""
+    """Seconds of wall clock and of processor, DAGs found, and whether torch was imported; Airflow was imported before."""
     env = {
         **os.environ,
         "AIRFLOW_HOME": str(home),
@@ -49,7 +50,9 @@ def parse(folder: Path, home: Path, towns: Path) -> tuple[float, float, int, boo
         "PYTHONPATH": str(ROOT / "include"),
         "KRYSS_MUNICIPALITIES": str(towns),
     }
-    done = subprocess.run([sys.executable, "-c", PROBE.format(folder=str(folder))], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(folder=str(folder))], env=env, capture_output=True, text=True, check=True
+    )
     line = next(line for line in done.stdout.splitlines() if line.startswith("PROBE"))
     seconds, cpu, dags, torch, errors = json.loads(line[5:])
     if errors:

@@ -1,8 +1,9 @@
 """Settings and municipalities: validated YAML, overridable by the environment.
 
 Municipalities come from the files and folders that ``KRYSS_MUNICIPALITIES`` names (``os.pathsep`` between them, later ones
-win); without it from ``include/municipalities.yaml`` and ``KRYSS_HOME/municipalities/`` (where demos put theirs). Everything that belongs to one machine comes from the environment
-(``Settings.from_env``). Secrets are only ever in the environment or in an Airflow connection, never in these files.
+win); without it from ``include/municipalities.yaml`` and ``KRYSS_HOME/municipalities/`` (where demos put theirs). Everything
+that belongs to one machine comes from the environment (``Settings.from_env``). Secrets are only ever in the environment or in
+an Airflow connection, never in these files.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 before = set(sys.modules)
 bag = DagBag({dags!r}, safe_mode=False)
-heavy = [n for n in ("torch", "effdet", "timm", "onnxruntime", "geopandas", "sqlalchemy.dialects.postgresql.psycopg2", "cv2") if n in sys.modules and n not in before]
+heavy = [n for n in ("torch", "effdet", "timm", "onnxruntime", "geopandas", "psycopg2", "cv2") if n in set(sys.modules) - before]
 print("PROBE" + json.dumps({{
     "errors": bag.import_errors,
     "heavy": heavy,
@@ -74,10 +75,22 @@ def test_detect_and_depth_run_in_the_gpu_pool_and_queue(parsed: dict) -> None:
 
 def test_the_stages_run_in_the_order_of_the_architecture(parsed: dict) -> None:
     tasks = parsed["dags"]["refresh_0001"]["tasks"]
-    order = ["discover", "plan", "shard.fetch", "shard.detect", "shard.depth", "place", "merge", "assign", "check", "export", "report"]
-    for earlier, later in zip(order, order[1:], strict=False):
+    order = [
+        "discover",
+        "plan",
+        "shard.fetch",
+        "shard.detect",
+        "shard.depth",
+        "place",
+        "merge",
+        "assign",
+        "check",
+        "export",
+        "report",
+    ]
+    for earlier, later in pairwise(order):
         assert earlier in tasks[later][3], f"{later} must wait for {earlier}"
-    assert tasks["report"][2].endswith("all_done"), "the report comes whatever happened"
+    assert tasks["report"][2].lower().endswith("all_done"), "the report comes whatever happened"
 
 
 def test_a_refresh_takes_params_and_announces_the_layer(parsed: dict) -> None:
