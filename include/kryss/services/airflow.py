@@ -486,6 +486,10 @@ def delete_runs(client: AirflowClient, dag_id: str) -> int:
     return len(runs)
 
 
+def set_paused(client: AirflowClient, dag_id: str, paused: bool) -> None:
+    client.request("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
+
+
 def trigger(
     client: AirflowClient,
     dag_id: str,
@@ -494,7 +498,7 @@ def trigger(
     logical_date: datetime | None = None,
 ) -> str:
     """Starts a run of a DAG (taking it out of its pause) and returns the run's id."""
-    client.request("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": False})
+    set_paused(client, dag_id, False)
     body: dict[str, Any] = {
         "conf": dict(params or {}),
         "logical_date": logical_date.astimezone(UTC).isoformat() if logical_date else None,
@@ -546,8 +550,14 @@ def trigger_and_wait(
     file_name: str | None = None,
     timeout_s: float = 6 * 3600,
 ) -> RunOutcome:
-    """Runs a DAG to its end: waits until Airflow knows it, starts it, tells of its progress."""
+    """Runs a DAG to its end: waits until Airflow knows it, starts it, tells of its progress.
+
+    A DAG that was paused is paused again once the run has ended: one run by hand does not turn its schedule on.
+    """
     client = connect(home)
-    wait_for_dag(client, dag_id, file_name=file_name)
+    was_paused = wait_for_dag(client, dag_id, file_name=file_name)["is_paused"]
     run_id = trigger(client, dag_id, params, run_id, logical_date)
-    return wait_for_run(home, client, dag_id, run_id, on_progress, timeout_s)
+    outcome = wait_for_run(home, client, dag_id, run_id, on_progress, timeout_s)
+    if was_paused:
+        set_paused(client, dag_id, True)
+    return outcome
