@@ -12,8 +12,8 @@ import numpy as np
 
 from kryss.model import Detection
 from kryss.vision.boxes import Candidates, prepare, suppress
-from kryss.vision.networks import Network, class_names, load_network
-from kryss.vision.photo import Photo, UnreadablePhoto, read_photo
+from kryss.vision.networks import Network, Recognise, class_names, load_network
+from kryss.vision.photo import UnreadablePhoto, read_photo
 from kryss.vision.registry import Preprocessing, Weights, model_key, resolve
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class PhotoFailure:
 class Detector:
     """One model, ready. Make it with ``load_detector``."""
 
-    def __init__(self, entry: Weights, network: Network, score_threshold: float) -> None:
+    def __init__(self, entry: Weights, network: Network, recognise: Recognise | None, score_threshold: float) -> None:
         if entry.preprocessing is None:
             raise ValueError(f"{model_key(entry)} says not how a photo is prepared for it")
         self.model_key = model_key(entry)
@@ -42,6 +42,7 @@ class Detector:
         self._preprocessing: Preprocessing = entry.preprocessing
         self._nms_iou = entry.nms_iou
         self._network = network
+        self._recognise = recognise
 
     def detect(
         self, photos: Iterable[tuple[str, bytes]], sizes: Mapping[str, tuple[int, int]] | None = None
@@ -49,10 +50,9 @@ class Detector:
         """Looks at photos as they come. ``sizes``: image id to width and height of the upright original, where it may differ
         from the photo's own; boxes are in its pixels.
         """
-        seen = failed = found = 0
-        for image_id, body in photos:
+        failed = found = 0
+        for seen, (image_id, body) in enumerate(photos, 1):
             outcome = self.look(image_id, body, (sizes or {}).get(image_id))
-            seen += 1
             if isinstance(outcome, PhotoFailure):
                 failed += 1
                 log.warning("photo %s: %s", image_id, outcome.reason)
@@ -69,8 +69,13 @@ class Detector:
         except UnreadablePhoto as error:
             return PhotoFailure(f"bad-photo: {error}")
         network_input = prepare(photo.pixels, self._preprocessing)
-        kept = suppress(self._network(network_input), self._nms_iou)
-        boxes = _in_original(kept, photo, network_input.to_photo_x, network_input.to_photo_y)
+        found = suppress(self._network(network_input), self._nms_iou)
+        in_photo = _scaled(found, network_input.to_photo_x, network_input.to_photo_y)
+        if self._recognise:
+            in_photo = self._recognise(photo.pixels, in_photo)
+        kept = _scaled(in_photo, photo.scale_x, photo.scale_y)
+        width, height = photo.original_size
+        boxes = np.clip(kept.boxes, 0, np.array([width, height, width, height]))
         rows = [
             (-round(float(score), 4), tuple(round(float(side), 2) for side in box), self._names[int(index)])
             for box, score, index in zip(boxes, kept.scores, kept.classes, strict=True)
@@ -82,12 +87,9 @@ class Detector:
         ]
 
 
-def _in_original(kept: Candidates, photo: Photo, to_photo_x: float, to_photo_y: float) -> np.ndarray:
-    """Boxes in pixels of the upright original, cut at its edges."""
-    height, width = photo.pixels.shape[:2]
-    factors = np.array([to_photo_x * photo.scale_x, to_photo_y * photo.scale_y] * 2, np.float64)
-    limits = np.array([width * photo.scale_x, height * photo.scale_y] * 2, np.float64)
-    return np.clip(kept.boxes.reshape(-1, 4) * factors, 0, limits)
+def _scaled(found: Candidates, factor_x: float, factor_y: float) -> Candidates:
+    factors = np.array([factor_x, factor_y, factor_x, factor_y], np.float64)
+    return Candidates(found.boxes.reshape(-1, 4) * factors, found.scores, found.classes)
 
 
 def load_detector(name: str, device: str | None = None, score_threshold: float | None = None) -> Detector:
@@ -96,4 +98,4 @@ def load_detector(name: str, device: str | None = None, score_threshold: float |
     """
     entry = resolve(name)
     threshold = entry.score_threshold if score_threshold is None else score_threshold
-    return Detector(entry, load_network(entry, device, threshold), threshold)
+    return Detector(entry, *load_network(entry, device, threshold), threshold)

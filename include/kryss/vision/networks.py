@@ -15,6 +15,8 @@ from kryss.vision.registry import Weights, weights_file
 from kryss.vision.taxonomy import from_coco
 
 Network = Callable[[NetworkInput], Candidates]
+Recognise = Callable[[np.ndarray, Candidates], Candidates]
+"""(height, width, 3) uint8 photo and boxes in its pixels: the same boxes with better classes and scores."""
 
 
 def threads() -> int:
@@ -29,15 +31,15 @@ def class_names(entry: Weights) -> dict[int, str]:
     return dict(enumerate(entry.classes))
 
 
-def load_network(entry: Weights, device: str | None, threshold: float) -> Network:
-    """Reads the checked weights of an entry and makes them callable."""
+def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[Network, Recognise | None]:
+    """Reads the checked weights of an entry and makes them callable: the detector, and its second stage if it has one."""
     if entry.task != "detect":
         raise ValueError(f"{entry.name} is no detector: its task is {entry.task}")
     wanted = np.array(sorted(class_names(entry)))
     if entry.family == "effdet":
         return _effdet(entry, weights_file(entry), device, wanted, threshold)
     if entry.family == "onnx":
-        return _onnx(entry, weights_file(entry), wanted, threshold)
+        return _onnx(entry, weights_file(entry), wanted, threshold), None
     raise ValueError(f"{entry.name}: no detector of the family {entry.family!r}")
 
 
@@ -99,27 +101,37 @@ def effdet_outputs(levels: list[Any], width: int) -> Any:
     return torch.cat([level[0].permute(1, 2, 0).reshape(-1, width) for level in levels])
 
 
-def _effdet(entry: Weights, path: Path, device: str | None, wanted: np.ndarray, threshold: float) -> Network:
+def _effdet(
+    entry: Weights, path: Path, device: str | None, wanted: np.ndarray, threshold: float
+) -> tuple[Network, Recognise | None]:
+    # Threads that wait for each other must not burn the cores that other processes need; read when torch is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from effdet.anchors import decode_box_outputs
+
+    from kryss.vision.recognise import PREFIX
 
     torch.set_num_threads(threads())
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    state = {key: value.to(target) for key, value in _state(path).items()}
+    whole = {key: value.to(target) for key, value in _state(path).items()}
+    state = {key: value for key, value in whole.items() if not key.startswith(PREFIX)}
+    second = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
+    # A second stage judges again: the first only has to find.
+    first_threshold = float(entry.options.get("first_threshold", threshold)) if second else threshold
+    settings = {key: value for key, value in entry.options.items() if key != "first_threshold"}
 
     @lru_cache(maxsize=8)
     def sized(height: int, width: int) -> tuple[Any, Any]:
         """effdet builds its feature pyramid and its anchors for one size of input; the weights are the same and shared."""
-        config = effdet_config(entry.architecture, len(entry.classes), {**entry.options, "image_size": (height, width)})
+        config = effdet_config(entry.architecture, len(entry.classes), {**settings, "image_size": (height, width)})
         with torch.device("meta"):
             model = effdet_model(config)
         model.load_state_dict(state, assign=True)
         return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), effdet_anchors(config).to(target)
 
     columns = torch.from_numpy(wanted).to(target)
-    logit = float(np.log(threshold / (1 - threshold)))
 
     @torch.inference_mode()
     def run(network_input: NetworkInput) -> Candidates:
@@ -127,15 +139,38 @@ def _effdet(entry: Weights, path: Path, device: str | None, wanted: np.ndarray, 
         model, anchors = sized(height, width)
         batch = torch.from_numpy(network_input.tensor).to(target, memory_format=torch.channels_last)
         class_maps, box_maps = model(batch)
-        logits, classes = effdet_outputs(class_maps, len(entry.classes)).float()[:, columns].max(1)
-        keep = torch.nonzero(logits >= logit)[:, 0]
+        scores, classes = effdet_outputs(class_maps, len(entry.classes)).float()[:, columns].sigmoid().max(1)
+        keep = torch.nonzero(scores >= first_threshold)[:, 0]
         codes = effdet_outputs(box_maps, 4).float()[keep]
         boxes = decode_box_outputs(codes, anchors[keep], output_xyxy=True)
-        return Candidates(
-            boxes.cpu().numpy(), logits[keep].sigmoid().cpu().numpy(), columns[classes[keep]].cpu().numpy().astype(np.int64)
-        )
+        found = columns[classes[keep]].cpu().numpy().astype(np.int64)
+        return Candidates(boxes.cpu().numpy(), scores[keep].cpu().numpy(), found)
 
-    return run
+    return run, _recogniser(second, len(entry.classes), target, threshold) if second else None
+
+
+def _recogniser(state: dict[str, Any], classes: int, target: Any, threshold: float) -> Recognise:
+    import torch
+
+    from kryss.vision.recognise import Recogniser, as_input, crop
+
+    model = Recogniser(classes + 1)
+    model.load_state_dict(state)
+    model.eval().requires_grad_(False).to(target)
+
+    @torch.inference_mode()
+    def recognise(pixels: np.ndarray, found: Candidates) -> Candidates:
+        if not len(found.scores):
+            return found
+        crops = np.stack([crop(pixels, box) for box in found.boxes])
+        # One crop at a time: a batched product may add in another order, and the bits must not depend on the neighbours.
+        shares = torch.cat([model(as_input(one[None]).to(target)).softmax(1) for one in crops]).cpu().numpy()
+        best = shares[:, :classes].argmax(1)
+        scores = np.sqrt(found.scores * shares[np.arange(len(best)), best])
+        keep = scores >= threshold
+        return Candidates(found.boxes[keep], scores[keep], best[keep])
+
+    return recognise
 
 
 def _state(path: Path) -> dict[str, Any]:

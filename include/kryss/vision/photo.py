@@ -12,18 +12,26 @@ MAX_PIXELS = 89_000_000
 """Just below the size from which Pillow suspects a decompression bomb."""
 
 
-class UnreadablePhoto(ValueError):
+class UnreadablePhoto(ValueError):  # noqa: N818
     """The bytes are no whole photo; the text is a reason that the report can count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Upright pixels, and what takes them to the upright original."""
+    """Upright pixels, and the size of the upright original that boxes refer to."""
 
     pixels: np.ndarray
     """(height, width, 3) uint8, RGB."""
-    scale_x: float
-    scale_y: float
+    original_size: tuple[int, int]
+    """Width and height."""
+
+    @property
+    def scale_x(self) -> float:
+        return self.original_size[0] / self.pixels.shape[1]
+
+    @property
+    def scale_y(self) -> float:
+        return self.original_size[1] / self.pixels.shape[0]
 
 
 def read_photo(body: bytes, original_size: tuple[int, int] | None = None) -> Photo:
@@ -47,5 +55,4 @@ def read_photo(body: bytes, original_size: tuple[int, int] | None = None) -> Pho
         if isinstance(error, UnreadablePhoto):
             raise
         raise UnreadablePhoto("truncated" if "truncated" in str(error) else "cannot be decoded") from None
-    width, height = original_size or upright.size
-    return Photo(np.asarray(upright), width / upright.width, height / upright.height)
+    return Photo(np.asarray(upright), original_size or upright.size)

@@ -33,15 +33,15 @@ SHARED = HERE.parents[3] / "shared" / "weights"
 TRIES = 3
 
 
-class UnknownWeights(ValueError):
+class UnknownWeights(ValueError):  # noqa: N818
     """No entry of that name and version."""
 
 
-class WeightsUnavailable(RuntimeError):
+class WeightsUnavailable(RuntimeError):  # noqa: N818
     """The file of an entry is not here and could not be had."""
 
 
-class WeightsDamaged(RuntimeError):
+class WeightsDamaged(RuntimeError):  # noqa: N818
     """A file has another hash than its entry says."""
 
 
@@ -201,7 +201,8 @@ def _download(entry: Weights, target: Path) -> Path:
                 gone = isinstance(error, requests.HTTPError) and 400 <= error.response.status_code < 500
                 if gone or attempt == TRIES:
                     raise WeightsUnavailable(
-                        f"{model_key(entry)}: {url} could not be downloaded ({error}). Without internet: put the file into {target.parent}"
+                        f"{model_key(entry)}: {url} could not be downloaded ({error}). "
+                        f"Without internet: put the file into {target.parent}"
                     ) from error
                 time.sleep(2 ** (attempt - 1))
         digest = _digest(part)
