@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,3 +89,17 @@ def town(postgis_server: Any, migrated_template: str, tmp_path_factory: pytest.T
             place.refresh(f"night-{number}", epoch)
         yield place
     postgis_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some photos of the town, as an area of its own: enough to be killed in the middle of."""
+    folder = tmp_path_factory.mktemp("few") / "area"
+    shutil.copytree(TOWN, folder)
+    lines = (folder / "images.jsonl").read_text().splitlines()
+    first = sorted(lines, key=lambda line: json.loads(line)["captured_at"])[:8]
+    (folder / "images.jsonl").write_text("\n".join(first) + "\n")
+    area = json.loads((folder / "area.json").read_text())
+    area.pop("epochs", None)
+    (folder / "area.json").write_text(json.dumps(area))
+    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from kryss.cli.demo import TOWN
 from kryss.http import StopRun
 from kryss.store import open_store
 
@@ -29,20 +27,6 @@ given = json.load(sys.stdin)
 config = MunicipalityConfig.model_validate(given["config"])
 refresh(Run(config, Settings.from_env(given["env"]), given["run_id"], date.fromisoformat(given["date"])))
 """
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some photos of the town, as an area of its own: enough to be killed in the middle of."""
-    folder = tmp_path_factory.mktemp("few") / "area"
-    shutil.copytree(TOWN, folder)
-    lines = (folder / "images.jsonl").read_text().splitlines()
-    first = sorted(lines, key=lambda line: json.loads(line)["captured_at"])[:8]
-    (folder / "images.jsonl").write_text("\n".join(first) + "\n")
-    area = json.loads((folder / "area.json").read_text())
-    area.pop("epochs", None)
-    (folder / "area.json").write_text(json.dumps(area))
-    return folder
 
 
 def process(place: Any, run_id: str) -> subprocess.Popen[bytes]:

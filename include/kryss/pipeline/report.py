@@ -62,6 +62,7 @@ def table(summary: dict[str, Any]) -> str:
         release = f"unchanged ({summary['release'] or 'none yet'})"
     else:
         release = summary["release"] or "none"
+    seconds = "  ".join(f"{name} {summary['seconds'][name]}" for name in STAGES if name in summary["seconds"])
     rows: list[tuple[str, Any, str]] = [
         ("photos seen", photos["seen"], ""),
         ("photos new", photos["new"], ""),
@@ -75,7 +76,7 @@ def table(summary: dict[str, Any]) -> str:
         ("objects unchanged", objects["unchanged"], ""),
         ("intersections", summary["intersections"], f"{summary['objects_assigned']} objects stand at one"),
         ("release", release, ""),
-        ("seconds", round(sum(summary["seconds"].values()), 1), "  ".join(f"{k} {v}" for k, v in summary["seconds"].items())),
+        ("seconds", round(sum(summary["seconds"].values()), 1), seconds),
     ]
     width = max(len(str(value)) for _, value, _ in rows)
     head = f"{summary['name']} ({summary['code']}), run {summary['run']}"
