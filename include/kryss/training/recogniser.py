@@ -189,8 +189,8 @@ def _weathered(rng: random.Random, crop_: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def train(crops: Crops, steps: int, threads: int = 1) -> Recogniser:
-    """Adam with a cosine and an exponential mean of the weights, which is what is returned."""
+def train(crops: Crops, steps: int, path: Path, threads: int = 1) -> Recogniser:
+    """Adam with one cycle and an exponential mean of the weights, which is what is returned and saved."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     model = Recogniser(crops.classes + 1)
@@ -222,4 +222,6 @@ def train(crops: Crops, steps: int, threads: int = 1) -> Recogniser:
                 loss.item(),
                 right,
             )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(mean.module.state_dict(), path)
     return mean.module.eval()

@@ -6,12 +6,17 @@ Boxes are (n, 4) ltrb; the formulas of PicoDet and YOLOX are those of their offi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from kryss.vision.registry import Preprocessing
+
+
+Overlap = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Of one box with (n, 4) boxes: (n,) shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +132,21 @@ def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum((box[2] - box[0]) * (box[3] - box[1]) + areas - shared, 1e-9)
 
 
-def suppress(found: Candidates, limit_iou: float, most: int = 100) -> Candidates:
+def coverage(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection of one box with (n, 4) boxes over the smaller of the two: 1 where one lies inside the other."""
+    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
+    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
+    shared = np.clip(width, 0, None) * np.clip(height, 0, None)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return shared / np.maximum(np.minimum((box[2] - box[0]) * (box[3] - box[1]), areas), 1e-9)
+
+
+def suppress(found: Candidates, limit: float, most: int = 100, overlap: Overlap = iou) -> Candidates:
     """Greedy class-agnostic non-maximum suppression: one thing in the street has one class. Ties keep their order."""
     order = np.argsort(-found.scores, kind="stable")
     kept: list[int] = []
     while len(order) and len(kept) < most:
         first, order = int(order[0]), order[1:]
         kept.append(first)
-        order = order[iou(found.boxes[first], found.boxes[order]) <= limit_iou]
+        order = order[overlap(found.boxes[first], found.boxes[order]) <= limit]
     return Candidates(found.boxes[kept], found.scores[kept], found.classes[kept])

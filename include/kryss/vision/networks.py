@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kryss.vision.boxes import Candidates, NetworkInput, picodet, yolox
+from kryss.vision.boxes import Candidates, NetworkInput, coverage, picodet, suppress, yolox
 from kryss.vision.registry import Weights, weights_file
 from kryss.vision.taxonomy import from_coco
 
+CANDIDATES = 1000
+SAME_THING_COVERAGE = 0.5
 Network = Callable[[NetworkInput], Candidates]
 Recognise = Callable[[np.ndarray, Candidates], Candidates]
 """(height, width, 3) uint8 photo and boxes in its pixels: the same boxes with better classes and scores."""
@@ -139,12 +141,20 @@ def _effdet(
         model, anchors = sized(height, width)
         batch = torch.from_numpy(network_input.tensor).to(target, memory_format=torch.channels_last)
         class_maps, box_maps = model(batch)
-        scores, classes = effdet_outputs(class_maps, len(entry.classes)).float()[:, columns].sigmoid().max(1)
-        keep = torch.nonzero(scores >= first_threshold)[:, 0]
+        logits = effdet_outputs(class_maps, len(entry.classes)).float()[:, columns]
+        # Most of a street shows nothing: look closer only at the anchors with the largest class.
+        most, rows = logits.max(1).values.topk(min(CANDIDATES, len(logits)))
+        if second:
+            # That something stands there, whatever it is: 1 - product of (1 - p).
+            scores = -torch.expm1(-torch.nn.functional.softplus(logits[rows]).sum(1))
+        else:
+            scores = most.sigmoid()
+        above = scores >= first_threshold
+        keep, scores, classes = rows[above], scores[above], logits[rows[above]].argmax(1)
         codes = effdet_outputs(box_maps, 4).float()[keep]
         boxes = decode_box_outputs(codes, anchors[keep], output_xyxy=True)
-        found = columns[classes[keep]].cpu().numpy().astype(np.int64)
-        return Candidates(boxes.cpu().numpy(), scores[keep].cpu().numpy(), found)
+        found = columns[classes].cpu().numpy().astype(np.int64)
+        return Candidates(boxes.cpu().numpy(), scores.cpu().numpy(), found)
 
     return run, _recogniser(second, len(entry.classes), target, threshold) if second else None
 
@@ -168,7 +178,8 @@ def _recogniser(state: dict[str, Any], classes: int, target: Any, threshold: flo
         best = shares[:, :classes].argmax(1)
         scores = np.sqrt(found.scores * shares[np.arange(len(best)), best])
         keep = scores >= threshold
-        return Candidates(found.boxes[keep], scores[keep], best[keep])
+        # The same thing found twice, a little apart, or a part of it: the box that was read best stays.
+        return suppress(Candidates(found.boxes[keep], scores[keep], best[keep]), overlap=coverage, limit=SAME_THING_COVERAGE)
 
     return recognise
 
