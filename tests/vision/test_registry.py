@@ -112,7 +112,10 @@ def test_every_class_of_the_checkpoint_is_in_the_taxonomy_once() -> None:
 
 
 def test_looking_up_a_model_imports_no_torch() -> None:
-    code = "import sys; from kryss.vision import registry as r; r.model_key(r.resolve('kryss-signs-lite0')); print('torch' in sys.modules)"
+    code = (
+        "import sys; from kryss.vision import registry as r\n"
+        "r.model_key(r.resolve('kryss-signs-lite0')); print('torch' in sys.modules)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": "include"}
     )

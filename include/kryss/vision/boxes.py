@@ -14,7 +14,6 @@ from PIL import Image
 
 from kryss.vision.registry import Preprocessing
 
-
 Overlap = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of one box with (n, 4) boxes: (n,) shares."""
 
