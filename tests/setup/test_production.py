@@ -82,7 +82,7 @@ def test_example_of_settings_names_every_one_and_fills_in_none() -> None:
     example = (ROOT / ".env.example").read_text()
     empty = set(re.findall(r"^(KRYSS_\w+)=$", example, re.M))
     assert wanted <= empty
-    assert optional - {"KRYSS_CPU_CONCURRENCY"} <= empty | set(re.findall(r"^#(KRYSS_\w+)=", example, re.M))
+    assert optional <= empty | set(re.findall(r"^#(KRYSS_\w+)=", example, re.M))
 
 
 def test_gpu_worker_takes_the_gpu_queue_one_task_at_a_time(services: dict[str, Any]) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 import requests
 
 from kryss.services import ROOT, ServiceError, ports, processes
-from kryss.services.control import COMPONENTS, Say, stop_components
-from kryss.services.postgres import Database, ensure_postgis
+from kryss.services.control import COMPONENTS, stop_components
+from kryss.services.postgres import Database, Say, ensure_postgis
 from kryss.services.secret_store import fernet_key, secret
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def up(home: Path, say: Say = log.info, env: Mapping[str, str] = os.environ) -> 
     with (home / "airflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         began = time.monotonic()
-        database = ensure_postgis(home, env)
+        database = ensure_postgis(home, env, say)
         _tell(say, f"PostGIS at {database.where}", began)
         return _up(home, database, say, env)
 

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from kryss.services import processes
-from kryss.services.postgres import stop_postgis
+from kryss.services.postgres import Say, stop_postgis
 
-Say = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 COMPONENTS: dict[str, list[str]] = {

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from kryss.services import ServiceError, ports, processes
 from kryss.services.secret_store import random_password, secret
 
 log = logging.getLogger(__name__)
+Say = Callable[[str], None]
 
 SERVER_USER = "kryss-postgres"
 ROLE = "kryss"
@@ -136,7 +137,7 @@ def _output(command: list[str]) -> str:
         return ""
 
 
-def install_binaries() -> Binaries:
+def install_binaries(say: Say = log.info) -> Binaries:
     """Installs PostgreSQL with PostGIS by apt, as root or by a sudo that asks nothing. No server of the system is started."""
     by_hand = f"no PostgreSQL server with PostGIS is installed. Type this, then try again:\n    {INSTALL_LINE}"
     elsewhere = "(or set KRYSS_DATABASE_URL to a PostGIS you have)"
@@ -148,6 +149,7 @@ def install_binaries() -> Binaries:
     prefix = _root_prefix()
     if prefix is None:
         raise ServiceError(f"{by_hand}\n{elsewhere}")
+    say("PostgreSQL with PostGIS is not installed: apt-get installs it (a minute or two)")
     _root_run([*prefix, "apt-get", "update", "-qq"], by_hand)
     package = _package_name() or "postgresql-postgis"
     # Debian's packages make and start a server "main" unless told not to; ours is enough, and the port 5432 is not ours to take.
@@ -245,7 +247,7 @@ def _can_enter(folder: Path, user: tuple[int, int] | None) -> bool:
     return subprocess.run(["test", "-x", str(folder)], check=False, **_as_user(user)).returncode == 0
 
 
-def cluster_folder(home: Path) -> Path:
+def cluster_folder(home: Path, say: Say = log.info) -> Path:
     """Where the cluster of this home lies: in it, or under /var/lib/kryss when the server's user cannot get there."""
     folder = home / "postgres"
     elsewhere = Path("/var/lib/kryss") / hashlib.sha256(str(home).encode()).hexdigest()[:16]
@@ -256,16 +258,18 @@ def cluster_folder(home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     if _can_enter(home, _server_user(folder / "data")):
         return folder
-    log.info("the user %s cannot enter %s: the database lies in %s", SERVER_USER, home, elsewhere)
+    say(f"the user {SERVER_USER}, who runs PostgreSQL for root, cannot enter {home}: the database lies in {elsewhere}")
     return elsewhere
 
 
 # -- clusters ---------------------------------------------------------------------------------------------------------------
 
 
-def create_cluster(folder: Path, password: str | None = None, extra_settings: str = "", sync: bool = True) -> Cluster:
+def create_cluster(
+    folder: Path, password: str | None = None, extra_settings: str = "", sync: bool = True, say: Say = log.info
+) -> Cluster:
     """Makes a cluster in ``folder`` if there is none yet. A half-made one of an interrupted try is made anew."""
-    binaries = find_binaries() or install_binaries()
+    binaries = find_binaries() or install_binaries(say)
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data"
     if (data / "PG_VERSION").exists() and not (folder / "making").exists():
@@ -515,14 +519,14 @@ def _sibling(url: str, database: str) -> str:
 # -- the one call -----------------------------------------------------------------------------------------------------------
 
 
-def ensure_postgis(home: Path, env: Mapping[str, str] = os.environ) -> Database:
+def ensure_postgis(home: Path, env: Mapping[str, str] = os.environ, say: Say = log.info) -> Database:
     """The database of this checkout, ready: PostGIS answers, the databases for Kryss and for Airflow's metadata are there."""
     if url := env.get("KRYSS_DATABASE_URL"):
         return _given_database(url, env.get("KRYSS_AIRFLOW_DATABASE_URL"))
     home.mkdir(parents=True, exist_ok=True)
     with (home / "postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        cluster = create_cluster(cluster_folder(home), secret(home, "postgres"))
+        cluster = create_cluster(cluster_folder(home, say), secret(home, "postgres"), say=say)
         was_running = cluster_is_running(cluster)
         start_cluster(cluster)
         url = create_database(cluster, "kryss")
