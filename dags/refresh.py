@@ -5,7 +5,7 @@ discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge ->
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
@@ -43,7 +43,6 @@ def refresh_dag(config: MunicipalityConfig) -> Any:
         dag_display_name=f"Refresh {config.name}",
         doc_md=DOC.format(**config.model_dump()),
         schedule=config.schedule,
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         tags=["kryss", "refresh", config.country],

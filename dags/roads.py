@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
@@ -27,7 +27,6 @@ def roads_dag(config: MunicipalityConfig) -> Any:
         dag_display_name=f"Roads of {config.name}",
         doc_md=DOC.format(**config.model_dump()),
         schedule=config.roads_schedule,
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         tags=["kryss", "roads", config.country],

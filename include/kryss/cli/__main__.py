@@ -13,15 +13,8 @@ from datetime import date
 from pathlib import Path
 
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
-from kryss.demo.area import AreaError
-from kryss.demo.record import RecordError
-from kryss.http import ServiceError as RequestError
-from kryss.roads.boundary import BoundaryError, MunicipalityNotFound
 from kryss.services import ServiceError, default_home
-from kryss.store import StoreError, open_store
 
-EXPECTED = (ConfigError, ServiceError, StoreError, AreaError, RequestError, RecordError, MunicipalityNotFound, BoundaryError)
-"""Errors that a person can mend: their message says it all."""
 EPILOG = "Settings come from KRYSS_* variables; see README.md and docs/operations.md."
 
 
