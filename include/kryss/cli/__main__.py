@@ -81,7 +81,7 @@ def _services(*arguments: str) -> int:
 def _up(options: argparse.Namespace) -> int:
     status = _services("up")
     if status == 0:
-        open_store(_database_url()).migrate()
+        _migrate(_database_url())
     return status
 
 
@@ -97,6 +97,12 @@ def _database_url() -> str:
     from kryss.services.postgres import ensure_postgis
 
     return ensure_postgis(default_home()).url
+
+
+def _migrate(database_url: str) -> None:
+    from kryss.store import open_store
+
+    open_store(database_url).migrate()
 
 
 def _url(options: argparse.Namespace) -> int:
@@ -121,7 +127,7 @@ def _refresh(options: argparse.Namespace) -> int:
     home = default_home()
     running = airflow.up(home, lambda line: print(f"    {line}", flush=True))
     settings = Settings.from_env(database_url=running.database.url)
-    open_store(running.database.url).migrate()
+    _migrate(running.database.url)
     if settings.token_for(config.services) is None:
         print("note: KRYSS_MAPILLARY_TOKEN is not set; the refresh needs the Airflow connection kryss_mapillary", file=sys.stderr)
     params = {
@@ -160,21 +166,25 @@ def _bench(options: argparse.Namespace) -> int:
     return subprocess.call([sys.executable, str(found[options.name]), *options.bench_args], cwd=ROOT)
 
 
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that a person can mend: their message says it all. Their rooms are only imported when something went wrong."""
+    from kryss.demo.area import AreaError
+    from kryss.demo.record import RecordError
+    from kryss.http import ServiceError as RequestError
+    from kryss.roads.boundary import BoundaryError, MunicipalityNotFound
+    from kryss.store import StoreError
+
+    return ConfigError, ServiceError, StoreError, AreaError, RequestError, RecordError, MunicipalityNotFound, BoundaryError
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=os.environ.get("KRYSS_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     try:
         return options.run(options)
-    except (
-        ConfigError,
-        ServiceError,
-        StoreError,
-        AreaError,
-        RequestError,
-        RecordError,
-        MunicipalityNotFound,
-        BoundaryError,
-    ) as error:
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
         print(f"kryss {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
