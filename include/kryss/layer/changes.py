@@ -50,7 +50,7 @@ class Changes:
         """The same for people, the street first, one line each; merely refined objects are not told."""
         return [
             *(_replaced_line(item) for item in self.replaced),
-            *(f"{_at(item)} is new: first seen {_day(item['first_seen_at'])}" for item in self.added),
+            *(_added_line(item) for item in sorted(self.added, key=lambda item: item["status"] == "unconfirmed")),
             *(_ended_line(item) for item in self.ended),
             *(f"{_at(item)} is back: seen {_day(item['last_seen_at'])}" for item in self.returned),
             *(f"{_at(item)} is no longer in the layer" for item in self.removed),
@@ -193,6 +193,11 @@ def _day(moment: str) -> str:
 
 def _at(item: Json) -> str:
     return f"{item['class']} at {item['lat']:.5f}, {item['lon']:.5f}"
+
+
+def _added_line(item: Json) -> str:
+    doubt = " (one photo so far: unconfirmed)" if item["status"] == "unconfirmed" else ""
+    return f"{_at(item)} is new: first seen {_day(item['first_seen_at'])}{doubt}"
 
 
 def _ended_line(item: Json) -> str:
