@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--down", action="store_true", help="stop everything at the end")
 
     test = add("test", "Run the tests (real PostGIS, real HTTP on loopback, real Airflow). Arguments go to pytest.", _test)
-    test.add_argument("pytest_args", nargs=argparse.REMAINDER, metavar="...", help="e.g. tests/store -k merge")
+    test.add_argument("others", nargs="*", metavar="...", help="e.g. tests/store -k merge, or -m slow")
 
     add("up", "Start PostGIS and Airflow, or find them running.", _up)
     add("down", "Stop what up, demo and refresh started, by recorded process id.", _down)
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = add("bench", "Run a benchmark of bench/ (none: list them).", _bench)
     bench.add_argument("name", nargs="?", help="name of the benchmark")
-    bench.add_argument("bench_args", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
+    bench.add_argument("others", nargs="*", metavar="...", help="its own arguments")
     return parser
 
 
@@ -151,8 +151,7 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    arguments = [argument for argument in options.pytest_args if argument != "--"]
-    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+    return subprocess.call([sys.executable, "-m", "pytest", *options.others], cwd=ROOT)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -163,7 +162,7 @@ def _bench(options: argparse.Namespace) -> int:
     if options.name not in found:
         print(f"no benchmark {options.name!r}; there are: {', '.join(found)}", file=sys.stderr)
         return 2
-    return subprocess.call([sys.executable, str(found[options.name]), *options.bench_args], cwd=ROOT)
+    return subprocess.call([sys.executable, str(found[options.name]), *options.others], cwd=ROOT)
 
 
 def _expected() -> tuple[type[Exception], ...]:
@@ -178,7 +177,14 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    passed_on: list[str] = []
+    own = {"test": 1, "bench": 2}.get(given[0] if given else "", len(given))
+    if not {"-h", "--help"} & set(given[:own]) and given[1:2] not in (["-h"], ["--help"]):
+        given, passed_on = given[:own], given[own:]
+    options = _parser().parse_args(given)
+    if passed_on:
+        options.others = passed_on
     logging.basicConfig(level=os.environ.get("KRYSS_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     try:
         return options.run(options)
