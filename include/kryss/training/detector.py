@@ -143,7 +143,7 @@ def _ahead(scenes: Scenes, started: float, minutes: float) -> Any:
         yield batch
 
 
-def _optimiser(model: nn.Module) -> torch.optim.Optimizer:
+def _optimiser(model: Any) -> torch.optim.Optimizer:
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
     for name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(not name.startswith(FIXED))

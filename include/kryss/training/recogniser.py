@@ -224,4 +224,5 @@ def train(crops: Crops, steps: int, path: Path, threads: int = 1) -> Recogniser:
             )
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(mean.module.state_dict(), path)
-    return mean.module.eval()
+    model.load_state_dict(mean.module.state_dict())
+    return model.eval()

@@ -91,12 +91,12 @@ def yolox(outputs: list[np.ndarray], side: int, wanted: np.ndarray, threshold: f
     """(1, n, 85): cx, cy in cells, log width, log height, objectness, class scores; strides 8, 16, 32 after one another."""
     raw = outputs[0][0]
     columns, rows, strides = [], [], []
-    for stride in (8, 16, 32):
-        grid = side // stride
+    for step in (8, 16, 32):
+        grid = side // step
         cells = np.arange(grid * grid)
         columns.append(cells % grid)
         rows.append(cells // grid)
-        strides.append(np.full(grid * grid, stride))
+        strides.append(np.full(grid * grid, step))
     column, row, stride = np.concatenate(columns), np.concatenate(rows), np.concatenate(strides)
     keep, best, classes = _best(raw[:, 4:5] * raw[:, 5:], wanted, threshold)
     raw, column, row, stride = raw[keep], column[keep], row[keep], stride[keep]
