@@ -1,6 +1,7 @@
 """From an Airflow task to a ``Run``: params, connections, the dated name of the release.
 
-Connections, all optional, win over the environment: ``kryss_postgis`` (the database), ``kryss_mapillary`` (password = token).
+Connections, all optional, win over the environment: ``kryss_postgis`` (the database), ``kryss_mapillary`` (password = token;
+host = base URL of the Graph API), ``kryss_nvdb``, ``kryss_overpass``, ``kryss_kommuneinfo`` (host = base URL).
 Nothing here is called while a DAG file is parsed.
 """
 
@@ -38,13 +39,29 @@ def settings() -> Settings:
     return Settings.from_env(database_url=url, mapillary_token=mapillary.password if mapillary else None)
 
 
+BASE_URLS = {
+    "mapillary_graph": "kryss_mapillary",
+    "nvdb": "kryss_nvdb",
+    "overpass": "kryss_overpass",
+    "kommuneinfo": "kryss_kommuneinfo",
+}
+
+
+def with_base_urls(config: MunicipalityConfig) -> MunicipalityConfig:
+    """The municipality with the base URLs that connections name, where its own entry names none."""
+    given = config.services.model_dump()
+    named = {key: connection.host for key, name in BASE_URLS.items() if not given[key] and (connection := _connection(name))}
+    hosts = {key: host if "://" in host else f"https://{host}" for key, host in named.items() if host}
+    return config.model_copy(update={"services": config.services.model_copy(update=hosts)}) if hosts else config
+
+
 def current_run(code: str) -> Run:
     """The run of this task: the same for all its tasks, whichever worker they land on."""
     from kryss.pipeline.run import Run
 
     context = get_current_context()
     params = context["params"]
-    config: MunicipalityConfig = load_municipalities()[code]
+    config = with_base_urls(load_municipalities()[code])
     dag_run = context["dag_run"]
     instant: datetime = dag_run.logical_date or dag_run.run_after
     day = date.fromisoformat(params["release_date"]) if params.get("release_date") else instant.astimezone(UTC).date()

@@ -105,6 +105,8 @@ class Settings(_Strict):
     photos_url: str
     release_url: str
     mapillary_token: SecretStr | None = None
+    mapillary_graph_url: str | None = None
+    mapillary_tiles_url: str | None = None
     nvdb_client: str = "kryss"
     user_agent: str = "kryss/0.1 (dated map layer of road intersections)"
     download_workers: int = Field(8, ge=1, le=64)
@@ -133,7 +135,8 @@ class Settings(_Strict):
 
     def token_for(self, services: Services) -> str | None:
         """The Mapillary token for these services. A playback on loopback gets its own, never the user's."""
-        if services.mapillary_graph and urlsplit(services.mapillary_graph).hostname in {"127.0.0.1", "::1", "localhost"}:
+        graph = services.mapillary_graph or self.mapillary_graph_url
+        if graph and urlsplit(graph).hostname in {"127.0.0.1", "::1", "localhost"}:
             return PLAYBACK_TOKEN
         return self.mapillary_token.get_secret_value() if self.mapillary_token else None
 

@@ -10,8 +10,7 @@ from shapely.geometry import box, mapping, shape
 from kryss.config import ConfigError, MunicipalityConfig, Settings
 from kryss.demo.record import record_area
 from kryss.demo.record_roads import RoadClients
-from kryss.imagery import MapillaryClient
-from kryss.imagery.client import GRAPH_URL, TILES_URL
+from kryss.imagery import client_for
 from kryss.model import Municipality
 from kryss.roads.boundary import load_boundary
 from kryss.roads.nvdb import NvdbClient
@@ -35,18 +34,11 @@ def part_of(boundary: dict, bbox: str | None) -> dict:
 
 def record(config: MunicipalityConfig, settings: Settings, out: Path, bbox: str | None, limit: int | None) -> int:
     """Records into ``out`` and says what was recorded and what was left out."""
-    token = settings.token_for(config.services)
-    if not token:
+    if not settings.token_for(config.services):
         raise ConfigError("Mapillary needs a token: set KRYSS_MAPILLARY_TOKEN")
     services = config.services
     waits: dict[str, Any] = {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
-    client = MapillaryClient(
-        token,
-        services.mapillary_graph or GRAPH_URL,
-        services.mapillary_tiles or TILES_URL,
-        workers=settings.download_workers,
-        **waits,
-    )
+    client = client_for(config, settings)
     boundary = part_of(load_boundary(config, settings), bbox)
     recording = record_area(
         out,

@@ -4,7 +4,7 @@
 ``PhotoStore``.
 """
 
-from kryss.imagery.client import Listing, MapillaryClient, list_images
+from kryss.imagery.client import Listing, MapillaryClient, client_for, list_images
 from kryss.imagery.entity import parse_image
 from kryss.imagery.fetch import fetch_photos, photo_fault
 from kryss.imagery.store import PhotoStore
@@ -13,6 +13,7 @@ __all__ = [
     "Listing",
     "MapillaryClient",
     "PhotoStore",
+    "client_for",
     "fetch_photos",
     "list_images",
     "parse_image",

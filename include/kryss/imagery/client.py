@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import shapely
 
+from kryss.config import MunicipalityConfig, Settings
 from kryss.http import RequestFailed, Service, SplitRequest
 from kryss.imagery.entity import IMAGE_FIELDS, MalformedImageError, parse_image
 from kryss.imagery.tiles import MARGIN_DEG, ZOOM, Shown, area_of, sequences_in, shown_on, tile_fault, tiles_of
@@ -215,6 +216,19 @@ class MapillaryClient:
                 raise
         half = len(image_ids) // 2
         return self._images_by_id(image_ids[:half], fields) + self._images_by_id(image_ids[half:], fields)
+
+
+def client_for(config: MunicipalityConfig, settings: Settings) -> MapillaryClient:
+    """The client of a configured municipality: its own base URLs, else those of the machine, else the public ones."""
+    services = config.services
+    return MapillaryClient(
+        settings.token_for(services) or "",
+        services.mapillary_graph or settings.mapillary_graph_url or GRAPH_URL,
+        services.mapillary_tiles or settings.mapillary_tiles_url or TILES_URL,
+        share=settings.rate_share,
+        workers=settings.download_workers,
+        time_scale=settings.retry_time_scale,
+    )
 
 
 def list_images(client: MapillaryClient, boundary: dict[str, Any]) -> Listing:

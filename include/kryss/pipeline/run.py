@@ -54,9 +54,9 @@ class Run:
 
     @property
     def model_key(self) -> str:
-        from kryss.vision import registry
+        from kryss.vision.registry import model_key, resolve
 
-        return registry.model_key(registry.resolve(self.model or self.config.model))
+        return model_key(resolve(self.model or self.config.model))
 
 
 def short_hash(parts: Iterable[str]) -> str:

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from kryss import __version__
 from kryss.config import DATABASE_TIMEOUT
-from kryss.imagery import MapillaryClient, PhotoStore, fetch_photos, list_images
-from kryss.imagery.client import GRAPH_URL, TILES_URL
+from kryss.imagery import MapillaryClient, PhotoStore, client_for, fetch_photos, list_images
 from kryss.layer.provenance import Provenance, Source, known_source
 from kryss.layer.release import publish
 from kryss.layer.storage import MANIFEST, Shelf
@@ -40,15 +39,7 @@ def _store(run: Run) -> Store:
 
 @contextmanager
 def _client(run: Run) -> Iterator[MapillaryClient]:
-    services, settings = run.config.services, run.settings
-    client = MapillaryClient(
-        settings.token_for(services) or "",
-        services.mapillary_graph or GRAPH_URL,
-        services.mapillary_tiles or TILES_URL,
-        share=settings.rate_share,
-        workers=settings.download_workers,
-        time_scale=settings.retry_time_scale,
-    )
+    client = client_for(run.config, run.settings)
     try:
         yield client
     finally:
