@@ -52,7 +52,7 @@ def prepare(pixels: np.ndarray, how: Preprocessing) -> NetworkInput:
         else:
             outer = (how.max_side, how.max_side)
     if inner != (width, height):
-        # Antialiasing is right for native and fit; a plain bilinear stretch is what PicoDet was exported with.
+        # Pillow's bilinear filter averages when it shrinks: small signs fade instead of flickering.
         image = Image.fromarray(pixels).resize(inner, Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
     if how.channels == "bgr":
