@@ -50,10 +50,13 @@ def test_after_a_worker_is_killed_in_detect_the_dag_ends_with_the_same_release(f
     killed: list[int] = []
     done = threading.Event()
     try:
-        running = airflow.up(home, env={**env, "KRYSS_HOME": str(home)})
-        open_store(running.database.url).migrate()
         with Playback(area, now) as playback:
+            # The junctions are asked of the place that an Airflow connection names.
+            env["AIRFLOW_CONN_KRYSS_NVDB"] = json.dumps({"conn_type": "http", "host": playback.urls["nvdb"]})
+            running = airflow.up(home, env={**env, "KRYSS_HOME": str(home)})
+            open_store(running.database.url).migrate()
             entry = municipality_of(area, dict(playback.urls), None)
+            entry["services"]["nvdb"] = None
             (home / "municipalities").mkdir(exist_ok=True)
             (home / "municipalities" / "few.yaml").write_text(yaml.safe_dump({"municipalities": [entry]}))
             killer = threading.Thread(target=kill_detect, args=(home, done, killed))
@@ -67,6 +70,7 @@ def test_after_a_worker_is_killed_in_detect_the_dag_ends_with_the_same_release(f
             settings = Settings.from_env({"KRYSS_HOME": str(home), "KRYSS_DATABASE_URL": running.database.url})
             report = f"runs/{entry['code']}/{short_hash([f'{dag_id}/{outcome.run_id}'])}/report.json"
             summary = State(settings.state_url).read_json(report)
+            assert any("nvdb" in name for name in playback.stats()["requests"]), "the connection's base URL was not used"
             again = airflow.trigger_and_wait(home, dag_id, params, file_name="refresh.py", timeout_s=600)
     finally:
         done.set()
