@@ -85,3 +85,9 @@ def photo_areas_module() -> ModuleType:
 def photo_area(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of that area."""
     return photo_areas.write_area(tmp_path_factory.mktemp("areas") / "street")
+
+
+@pytest.fixture(name="street", scope="session")
+def street_module() -> ModuleType:
+    """The street that positions and history are tested on (`tests/seen.py`)."""
+    return _beside("seen")

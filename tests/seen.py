@@ -1,6 +1,6 @@
 """A street to test positions and history on: metres about an origin, cameras that drive, and what they see.
 
-Helper of tests/positioning and tests/history, loaded by their conftest.
+Helper of tests/positioning and tests/history: the fixture `street`.
 """
 
 from __future__ import annotations

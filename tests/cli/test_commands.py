@@ -74,3 +74,11 @@ def test_only_the_municipality_of_a_demo_is_ever_forgotten() -> None:
     settings = Settings.from_env({"KRYSS_DATABASE_URL": "postgresql://127.0.0.1:1/none"})
     with pytest.raises(ValueError, match="not the municipality of a demo"):
         forget(settings, {"code": "5001"}, load_area(TOWN))
+
+
+def test_the_photos_of_the_town_are_not_linked_to_mapillary() -> None:
+    area = load_area(TOWN)
+    urls = dict.fromkeys(
+        ["mapillary_graph", "mapillary_tiles", "nvdb", "overpass", "kommuneinfo", "junctions"], "http://127.0.0.1:1"
+    )
+    assert municipality_of(area, urls, None)["image_url"] is None

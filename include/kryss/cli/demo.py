@@ -24,6 +24,7 @@ import yaml
 from kryss.cli.refresh import refresh_through_airflow
 from kryss.config import Settings
 from kryss.demo.area import RecordedArea, load_area
+from kryss.demo.record import ATTRIBUTION as MAPILLARY_ATTRIBUTION
 from kryss.imagery import PhotoStore
 from kryss.services import ServiceError, airflow, control, processes
 from kryss.services.airflow import Airflow
@@ -59,7 +60,7 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
         "roads": area.roads,
         "boundary": "kommuneinfo",
         "attribution": area.attribution,
-        **({} if "mapillary" in area.attribution.lower() else {"image_url": None}),
+        **({} if area.attribution == MAPILLARY_ATTRIBUTION else {"image_url": None}),
         "services": {
             "mapillary_graph": urls["mapillary_graph"],
             "mapillary_tiles": urls["mapillary_tiles"],
