@@ -95,6 +95,11 @@ class Sighting:
     covariance: Covariance
     range_shared_sigma_m: float = 0.0
     """The part of ``range_sigma_m`` that all sightings of the object have in common (its size, the focal length); 0: not said."""
+    range_sequence_sigma_m: float = 0.0
+    """The part that all sightings of the sequence have in common (camera height, depth scale); 0: none."""
+    height_m: float | None = None
+    """Middle of the object above the road, by this sighting alone."""
+    height_sigma_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,11 @@ class FusedObject:
     error_radius_m: float
     """Radius that holds the true position with 95 % probability."""
     sightings: tuple[Sighting, ...]
+    facing_deg: float | None = None
+    """Where its front looks; None where it has none or views contradict each other."""
+    height_m: float | None = None
+    """Middle of the object above the road."""
+    height_sigma_m: float | None = None
 
 
 ObjectStatus = Literal["standing", "unconfirmed", "ended"]
