@@ -156,6 +156,9 @@ class StreetObject:
     facing_deg: float | None = None
     model_key: str = ""
     method: str = ""
+    height_m: float | None = None
+    """Middle of the object above the road; None where nothing says."""
+    height_sigma_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

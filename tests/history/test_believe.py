@@ -59,6 +59,16 @@ def test_a_sign_that_was_seen_stands(town: Town, sign: object) -> None:
     assert one.evidence == tuple(sorted((sighting.image_id, sighting.ordinal) for sighting in town.sightings))
 
 
+def test_what_positioning_says_of_facing_and_height_is_believed_rounded(town: Town, sign: object) -> None:
+    town.drive("a", [sign])
+    (fused,) = fuse(town.sightings)
+    told = replace(fused, facing_deg=359.97, height_m=2.41449, height_sigma_m=0.1)
+    (one,) = believe([told], town.images, town.street.trusted(town.images), [])
+    assert (one.facing_deg, one.height_m, one.height_sigma_m) == (0.0, 2.41, 0.1)
+    (again,) = believe([replace(told, height_m=2.41451)], town.images, town.street.trusted(town.images), [])
+    assert again == one
+
+
 def test_an_object_survives_a_year_without_images(town: Town, sign: object) -> None:
     (before,) = town.drive("a", [sign]).night()
     far_away = [town.street.photo(f"far-{i}", 900.0, 50.0 * i, at=town.street.START + YEAR, sequence="far") for i in range(5)]

@@ -80,6 +80,9 @@ def sightings() -> list[Sighting]:
             range_m=20.1,
             range_sigma_m=2.0,
             range_shared_sigma_m=1.25,
+            range_sequence_sigma_m=0.75,
+            height_m=2.41 if found.ordinal == 0 else None,
+            height_sigma_m=0.2 if found.ordinal == 0 else None,
             method="known-size",
             lon=10.4003 + found.ordinal / 3,
             lat=63.4001,
@@ -111,6 +114,8 @@ def street_object(number: int = 1, **changes: Any) -> StreetObject:
         "facing_deg": 181.5,
         "model_key": MODEL,
         "method": "known-size",
+        "height_m": 2.4,
+        "height_sigma_m": 0.15,
     }
     return StreetObject(**{**standing, **changes})
 

@@ -89,19 +89,44 @@ def test_everybody_may_migrate_at_once(empty_database_url):
 def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     store = open_store(database_url)
     whole = tables(database_url)
+    assert store.rollback_to(2) == ["0003_heights"]
+    assert tables(database_url) == whole
     assert store.rollback_to(1) == ["0002_views"]
     assert whole - tables(database_url) == {"object_now", "intersection_now"}
     assert store.rollback_to(0) == ["0001_tables"]
     assert tables(database_url) == {"migration", "migration_pkey"}
     assert run(database_url, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'kryss'::regnamespace") == [(0,)]
-    assert store.migrate() == ["0001_tables", "0002_views"]
+    assert store.migrate() == ["0001_tables", "0002_views", "0003_heights"]
     assert tables(database_url) == whole
 
 
+def test_going_back_from_heights_leaves_what_the_views_migration_made(database_url, empty_database_url, folder):
+    open_store(database_url).rollback_to(2)
+    for path in folder.glob("0003*"):
+        path.unlink()
+    open_store(empty_database_url).migrate(folder)
+    views = """
+        SELECT c.relname, obj_description(c.oid), pg_get_viewdef(c.oid), a.attname, col_description(c.oid, a.attnum)
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace = 'kryss'::regnamespace AND c.relkind = 'v'
+    """
+    for query in (*CATALOGUE.values(), views):
+        assert set(run(database_url, query)) == set(run(empty_database_url, query))
+
+
+def test_sightings_of_before_heights_share_nothing_in_a_sequence(database_url, town, street):
+    with town.transaction("town") as tx:
+        tx.load(**street.stated())
+    town.rollback_to(2)
+    town.migrate()
+    stored = "SELECT DISTINCT range_sequence_sigma_m, height_m, height_sigma_m FROM kryss.sighting"
+    assert run(database_url, stored) == [(0.0, None, None)]
+
+
 def test_a_migration_that_fails_leaves_nothing(empty_database_url, folder):
-    (folder / "0003_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
-    (folder / "0003_broken.down.sql").write_text("DROP TABLE kryss.half;")
-    with pytest.raises(MigrationError, match="migration 0003_broken failed, nothing of it was kept: division by zero"):
+    (folder / "0004_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
+    (folder / "0004_broken.down.sql").write_text("DROP TABLE kryss.half;")
+    with pytest.raises(MigrationError, match="migration 0004_broken failed, nothing of it was kept: division by zero"):
         open_store(empty_database_url).migrate(folder)
     assert run(empty_database_url, "SELECT to_regnamespace('kryss') IS NULL") == [(True,)]
 
@@ -114,9 +139,9 @@ def test_a_migration_that_changed_after_it_ran_is_noticed(database_url, folder):
 
 
 def test_a_database_newer_than_the_checkout_is_left_alone(database_url, folder):
-    for path in folder.glob("0002*"):
+    for path in folder.glob("0003*"):
         path.unlink()
-    with pytest.raises(MigrationError, match="has migration 0002, this checkout ends at 0001: update Kryss"):
+    with pytest.raises(MigrationError, match="has migration 0003, this checkout ends at 0002: update Kryss"):
         open_store(database_url).migrate(folder)
 
 
@@ -129,7 +154,7 @@ def test_a_migration_without_a_way_back_is_refused(folder):
 def test_a_gap_in_the_numbers_is_refused(folder):
     for path in folder.glob("0001*"):
         path.unlink()
-    with pytest.raises(MigrationError, match=r"without a gap; it has \[2\]"):
+    with pytest.raises(MigrationError, match=r"without a gap; it has \[2, 3\]"):
         read_migrations(folder)
 
 

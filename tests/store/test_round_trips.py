@@ -61,7 +61,8 @@ def test_numbers_of_numpy_are_stored_as_numbers(town, make):
 
 
 def test_beliefs_come_back_as_stored(town, make):
-    objects = sorted([make.object(1), make.ended(2), make.object(3, status="unconfirmed", facing_deg=None)], key=lambda o: o.id)
+    once = make.object(3, status="unconfirmed", facing_deg=None, height_m=None, height_sigma_m=None)
+    objects = sorted([make.object(1), make.ended(2), once], key=lambda one: one.id)
     with town.transaction("town") as tx:
         assert tx.write_objects("town", objects).new == 3
         tx.write_intersections("town", make.intersections())

@@ -149,8 +149,8 @@ def test_the_views_show_what_stands_now_and_where(town, make, sql):
         tx.write_objects("town", [make.object(1), make.ended(2)])
         tx.write_intersections("town", make.intersections())
         tx.write_assignments("town", {make.object_id(1): "osm:1", make.object_id(2): "osm:1"})
-    now = sql("SELECT object_id::text, intersection_id, sightings, ST_X(geom) AS lon FROM kryss.object_now")
-    assert [tuple(row) for row in now] == [(make.object_id(1), "osm:1", 2, 10.4003)]
+    now = sql("SELECT object_id::text, intersection_id, sightings, ST_X(geom) AS lon, height_m FROM kryss.object_now")
+    assert [tuple(row) for row in now] == [(make.object_id(1), "osm:1", 2, 10.4003, 2.4)]
     junctions = sql("SELECT intersection_id, objects FROM kryss.intersection_now ORDER BY 1")
     assert [tuple(row) for row in junctions] == [("nvdb:7", 0), ("osm:1", 1)]
 

@@ -23,6 +23,9 @@ from kryss.positioning.poses import TrustedPose
 SAME_FRONT_DEG = 60.0
 OBJECT_NAMESPACE = uuid.UUID("6f0d3f0e-6c4e-5d0c-9a5e-3f6b2b8a7c11")
 """Of Kryss's object ids; must never change."""
+FACING_DECIMALS = 1
+HEIGHT_DECIMALS = 2
+"""What is believed must not flicker with the last bits of an estimate."""
 MOVED_CHI2 = 9.2
 MOVED_M = 10.0
 """A cluster without any known sighting takes the id of an object without a cluster only this close by."""
@@ -93,7 +96,13 @@ def _object(cluster: FusedObject, object_id: str, verdict: Verdict) -> StreetObj
         facing_deg=_facing_deg(cluster),
         model_key=",".join(model_keys),
         method=",".join(methods),
+        height_m=_rounded(cluster.height_m, HEIGHT_DECIMALS),
+        height_sigma_m=_rounded(cluster.height_sigma_m, HEIGHT_DECIMALS),
     )
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(float(value), decimals)
 
 
 def _successors(clusters: Sequence[FusedObject]) -> dict[int, set[str]]:
@@ -122,10 +131,19 @@ def _successors(clusters: Sequence[FusedObject]) -> dict[int, set[str]]:
 
 
 def _facing_deg(cluster: FusedObject) -> float | None:
-    """The direction from which it was seen: a sign is read from its front. None where views contradict each other."""
+    """Where its front looks: as positioning says, else the direction from which it was seen (a sign is read from its front).
+
+    None where views contradict each other.
+    """
+    if cluster.facing_deg is not None:
+        return round(float(cluster.facing_deg), FACING_DECIMALS) % 360.0
     toward = np.radians([one.bearing_deg + 180.0 for one in cluster.sightings])
     east, north = float(np.sin(toward).mean()), float(np.cos(toward).mean())
-    return None if np.hypot(east, north) < 0.5 else round(float(np.degrees(np.arctan2(east, north)) % 360.0), 1) % 360.0
+    return (
+        None
+        if np.hypot(east, north) < 0.5
+        else round(float(np.degrees(np.arctan2(east, north)) % 360.0), FACING_DECIMALS) % 360.0
+    )
 
 
 def _identities(clusters: Sequence[FusedObject], known: Sequence[StreetObject]) -> list[str]:

@@ -132,6 +132,7 @@ def object_properties(
         "ended_at": None if item.ended_at is None else instant(item.ended_at),
         "error_radius_m": rounded(item.error_radius_m, 2, f"error radius {what}"),
         "facing_deg": None if item.facing_deg is None else rounded(item.facing_deg, 1, f"facing {what}") % 360.0,
+        "height_m": None if item.height_m is None else rounded(item.height_m, 2, f"height {what}"),
         "image_key": image_key,
         "image_url": None if image_url is None or image_key is None else image_url.format(key=image_key),
         "image_count": len(images),

@@ -56,7 +56,17 @@ def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Seq
 
 def _object(item: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
     names = ("id", "class", "object_type", "lon", "lat", "status", "error_radius_m", "first_seen_at", "last_seen_at", "ended_at")
-    more = ("standing_probability", "assumed_size_m", "facing_deg", "image_key", "image_url", "image_count", "method", "model")
+    more = (
+        "standing_probability",
+        "assumed_size_m",
+        "facing_deg",
+        "height_m",
+        "image_key",
+        "image_url",
+        "image_count",
+        "method",
+        "model",
+    )
     entry = {name: item[name] for name in (*names, *more)}
     return {**entry, "area": item["intersection_id"], "seen_from": [key for key in item["evidence"] if key in cameras]}
 

@@ -35,7 +35,7 @@ from kryss.layer.storage import MANIFEST, Shelf, name_key
 from kryss.model import Intersection, Municipality, ObjectVersion, Release, StreetObject
 from kryss.positioning.sizes import object_size
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 """Semantic version of the files' structure: a new optional property raises the second number, anything else the first."""
 
 LAYER, CHANGES, SCHEMA, ATTRIBUTION, PAGE = "intersections.geojson", "changes.json", "schema.json", "ATTRIBUTION.md", "index.html"

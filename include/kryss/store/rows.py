@@ -212,6 +212,9 @@ def sighting_row(code: str, noun: Sighting) -> dict[str, Any]:
         "range_m": noun.range_m,
         "range_sigma_m": noun.range_sigma_m,
         "range_shared_sigma_m": noun.range_shared_sigma_m,
+        "range_sequence_sigma_m": noun.range_sequence_sigma_m,
+        "height_m": noun.height_m,
+        "height_sigma_m": noun.height_sigma_m,
         "method": noun.method,
         "geom": point(noun.lon, noun.lat),
         "covariance_ee_m2": east_east,
@@ -238,6 +241,9 @@ def to_sighting(row: Row[Any]) -> Sighting:
         range_m=row.range_m,
         range_sigma_m=row.range_sigma_m,
         range_shared_sigma_m=row.range_shared_sigma_m,
+        range_sequence_sigma_m=row.range_sequence_sigma_m,
+        height_m=row.height_m,
+        height_sigma_m=row.height_sigma_m,
         method=row.method,
         lon=row.lon,
         lat=row.lat,
@@ -255,8 +261,14 @@ def stored_object(noun: StreetObject) -> StreetObject:
         covariance=(east_east, east_north, north_north),
         error_radius_m=round(float(noun.error_radius_m), METRE_DECIMALS),
         standing_probability=round(float(noun.standing_probability), PROBABILITY_DECIMALS),
-        facing_deg=None if noun.facing_deg is None else round(float(noun.facing_deg), BEARING_DECIMALS),
+        facing_deg=_rounded(noun.facing_deg, BEARING_DECIMALS),
+        height_m=_rounded(noun.height_m, METRE_DECIMALS),
+        height_sigma_m=_rounded(noun.height_sigma_m, METRE_DECIMALS),
     )
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(float(value), decimals)
 
 
 def object_row(code: str, given: StreetObject) -> dict[str, Any]:
@@ -279,6 +291,8 @@ def object_row(code: str, given: StreetObject) -> dict[str, Any]:
         "evidence_ordinals": [ordinal for _, ordinal in noun.evidence],
         "misses": list(noun.misses),
         "facing_deg": noun.facing_deg,
+        "height_m": noun.height_m,
+        "height_sigma_m": noun.height_sigma_m,
         "model_key": noun.model_key,
         "method": noun.method,
     }
@@ -302,6 +316,8 @@ def to_object(row: Row[Any]) -> StreetObject:
         facing_deg=row.facing_deg,
         model_key=row.model_key,
         method=row.method,
+        height_m=row.height_m,
+        height_sigma_m=row.height_sigma_m,
     )
 
 

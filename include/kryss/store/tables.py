@@ -192,6 +192,9 @@ class Sighting(Base):
     range_m: Mapped[float]
     range_sigma_m: Mapped[float]
     range_shared_sigma_m: Mapped[float]
+    range_sequence_sigma_m: Mapped[float]
+    height_m: Mapped[float | None]
+    height_sigma_m: Mapped[float | None]
     method: Mapped[str]
     geom: Mapped[WKBElement] = _point()
     covariance_ee_m2: Mapped[float]
@@ -241,6 +244,8 @@ class ObjectVersion(Base):
     evidence_ordinals: Mapped[list[int]]
     misses: Mapped[list[str]]
     facing_deg: Mapped[float | None]
+    height_m: Mapped[float | None]
+    height_sigma_m: Mapped[float | None]
     model_key: Mapped[str]
     method: Mapped[str]
     valid: Mapped[Range[datetime]] = mapped_column(
