@@ -18,6 +18,7 @@ from kryss.positioning.camera import (
     camera_directions,
     camera_pixels,
     elevation_deg,
+    from_thumbnail,
     heading_deg,
     intrinsics,
     upright_size,
@@ -108,7 +109,7 @@ cameras = st.one_of(
 )
 
 
-@given(cameras, st.sampled_from([1, 3, 6, 8]), fractions, fractions)
+@given(cameras, st.sampled_from(range(1, 9)), fractions, fractions)
 def test_a_pixel_comes_back_from_its_direction(
     camera: tuple[str, tuple[float, float, float] | None], orientation: int, x: float, y: float
 ) -> None:
@@ -134,7 +135,7 @@ def _past_the_fold(photo: Image, pixel: np.ndarray) -> bool:
     return bool(radius >= 0.9999 * peak * (1 + optics.k1 * peak**2 + optics.k2 * peak**4))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("heading", [0.0, 90.0, 200.0])
 def test_a_level_camera_looks_along_its_heading_with_the_sky_up_whatever_the_orientation(
     orientation: int, heading: float
@@ -179,3 +180,53 @@ def test_the_default_camera_of_an_unmerged_photo_is_no_calibration() -> None:
     assert intrinsics(level).assumed
     reconstructed = image(parameters=(0.85, 0.0, 0.0), sfm=Pose("sfm", 0.1, 0.1, rotation=(1.3642214, -0.00195, 0.0353172)))
     assert not intrinsics(reconstructed).assumed
+
+
+def exif_stored(x: float, y: float, orientation: int) -> tuple[float, float]:
+    """Where a spot of the upright photo lies in the stored one, as fractions: TIFF 6.0, tag 274, row by row."""
+    return {
+        1: (x, y),
+        2: (1 - x, y),
+        3: (1 - x, 1 - y),
+        4: (x, 1 - y),
+        5: (y, x),
+        6: (y, 1 - x),
+        7: (1 - y, 1 - x),
+        8: (1 - y, x),
+    }[orientation]
+
+
+@given(st.sampled_from([2, 4, 5, 7]), fractions, fractions)
+def test_a_mirrored_photo_is_the_stored_one_with_left_and_right_swapped(orientation: int, x: float, y: float) -> None:
+    photo = image(orientation=orientation, parameters=(0.85, 0.0, 0.0))
+    stored_x, stored_y = exif_stored(x, y, orientation)
+    sensor = np.array([(1 - stored_x) * photo.width, stored_y * photo.height])
+    expected = camera_directions(image(parameters=(0.85, 0.0, 0.0)), sensor)
+    assert camera_directions(photo, np.array([x, y]) * upright_size(photo)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(cameras, st.sampled_from(range(1, 9)), fractions, fractions, st.sampled_from([256, 1024, 2048]))
+def test_a_spot_on_a_thumbnail_has_the_direction_of_the_same_spot_on_the_original(
+    camera: tuple[str, tuple[float, float, float] | None], orientation: int, x: float, y: float, width: int
+) -> None:
+    photo = image(camera[0], camera[1], orientation)
+    full = upright_size(photo)
+    thumbnail = (width, round(width * full[1] / full[0]))
+    pixel = from_thumbnail(photo, np.array([x, y]) * thumbnail, thumbnail)
+    assert camera_directions(photo, pixel) == pytest.approx(camera_directions(photo, np.array([x, y]) * full), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["perspective", "fisheye", "spherical"])
+def test_what_is_no_pixel_has_no_direction_and_spoils_no_other(kind: str) -> None:
+    directions = camera_directions(image(kind), [(float("nan"), 10.0), (2000.0, 1500.0)])
+    assert np.isnan(directions[0]).any()
+    assert np.linalg.norm(directions[1]) == pytest.approx(1.0)
+
+
+@given(st.sampled_from(["perspective", "fisheye", "spherical"]), st.tuples(*[st.sampled_from([-1.0, 0.0, 1.0])] * 3))
+def test_the_poles_and_the_axes_have_a_pixel_or_none(kind: str, direction: tuple[float, float, float]) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        pixel = camera_pixels(image(kind), direction)[0]
+    assert np.isfinite(pixel).all() or (np.isnan(pixel).all() and kind != "spherical")
+    assert 0.0 <= azimuth_deg(direction)[0] < 360.0
+    assert -90.0 <= elevation_deg(direction)[0] <= 90.0

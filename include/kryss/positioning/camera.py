@@ -3,6 +3,10 @@
 Frames and formulas are those of OpenSfM and MapillaryJS (contract mapillary-api-v4, section 5): the camera looks along z
 with x to the right and y down; the world is local east-north-up; ``computed_rotation`` is the angle-axis of the rotation
 from world to camera. Pixels are those of the upright original (EXIF orientation applied); the camera frame is the sensor's.
+
+EXIF orientations 2, 4, 5 and 7 are stored mirrored (TIFF 6.0, tag 274). Applying them takes the mirroring back, so that the
+upright photo shows the scene as it is: a sensor cannot see the world mirrored, and its frame is the one of 1, 3, 8 and 6.
+What is not finite stays so: a pixel of NaN has a direction of NaN, which :mod:`kryss.positioning.place` refuses.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ LEVEL_DEG = 0.05
 _SPHERICAL = frozenset({"spherical", "equirectangular"})
 _LEVEL_CAMERA_DEG = {1: (90.0, 0.0, 0.0), 3: (-90.0, 0.0, 180.0), 6: (0.0, -90.0, -90.0), 8: (0.0, 90.0, 90.0)}
 """Contract 5.4: turns about x, y and z that stand a level sensor upright, by EXIF orientation."""
+_UNMIRRORED = {2: 1, 4: 3, 5: 8, 7: 6}
+"""The turn that is left of a mirrored EXIF orientation when the mirroring is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,14 @@ def upright_size(image: Image) -> tuple[int, int]:
     return (image.height, image.width) if image.exif_orientation in (5, 6, 7, 8) else (image.width, image.height)
 
 
+def from_thumbnail(image: Image, pixels: ArrayLike, thumbnail_size: tuple[int, int]) -> Array:
+    """``(n, 2)`` pixels of the upright original of ``(n, 2)`` pixels of a thumbnail, which Mapillary stores upright.
+
+    ``thumbnail_size``: width and height in pixels; their ratio may differ from the original's by rounding.
+    """
+    return np.atleast_2d(np.asarray(pixels, float)) * np.divide(upright_size(image), thumbnail_size)
+
+
 def camera_directions(image: Image, pixels: ArrayLike) -> Array:
     """``(n, 3)`` unit vectors in the camera frame of ``(n, 2)`` pixels of the upright original."""
     optics = intrinsics(image)
@@ -132,7 +146,7 @@ def world_to_camera(image: Image, pose: Pose) -> Array:
         return np.asarray(Rotation.from_rotvec(pose.rotation).as_matrix(), dtype=np.float64)
     if pose.heading_deg is None:
         raise ValueError(f"image {image.id}: a pose with neither rotation nor heading has no direction; leave it out")
-    a, b, g = _LEVEL_CAMERA_DEG.get(image.exif_orientation, _LEVEL_CAMERA_DEG[1])
+    a, b, g = _LEVEL_CAMERA_DEG.get(_turn(image), _LEVEL_CAMERA_DEG[1])
     # Capital letters: intrinsic turns, i.e. the matrix product Rx Ry Rz in this order.
     return np.asarray(Rotation.from_euler("XYZ", [a, b, pose.heading_deg + g], degrees=True).as_matrix(), dtype=np.float64)
 
@@ -166,11 +180,16 @@ def heading_deg(image: Image, pose: Pose) -> float:
     return float(azimuth_deg(world_to_camera(image, pose)[2])[0])
 
 
+def _turn(image: Image) -> int:
+    """EXIF orientation without its mirroring."""
+    return _UNMIRRORED.get(image.exif_orientation, image.exif_orientation)
+
+
 def _to_sensor(image: Image, pixels: Array) -> tuple[Array, Array]:
     """Upright pixels to sensor coordinates over the longer side, centre at zero (contract 5.2)."""
     width, height = upright_size(image)
     bx, by = pixels[:, 0] / width, pixels[:, 1] / height
-    rx, ry = {3: (1 - bx, 1 - by), 6: (by, 1 - bx), 8: (1 - by, bx)}.get(image.exif_orientation, (bx, by))
+    rx, ry = {3: (1 - bx, 1 - by), 6: (by, 1 - bx), 8: (1 - by, bx)}.get(_turn(image), (bx, by))
     longer = max(image.width, image.height)
     return (rx - 0.5) * image.width / longer, (ry - 0.5) * image.height / longer
 
@@ -179,7 +198,7 @@ def _from_sensor(image: Image, u: Array, v: Array) -> Array:
     width, height = upright_size(image)
     longer = max(image.width, image.height)
     rx, ry = u * longer / image.width + 0.5, v * longer / image.height + 0.5
-    bx, by = {3: (1 - rx, 1 - ry), 6: (1 - ry, rx), 8: (ry, 1 - rx)}.get(image.exif_orientation, (rx, ry))
+    bx, by = {3: (1 - rx, 1 - ry), 6: (1 - ry, rx), 8: (ry, 1 - rx)}.get(_turn(image), (rx, ry))
     return np.column_stack([bx * width, by * height])
 
 
@@ -216,7 +235,7 @@ def _undistort(distorted: Array, k1: float, k2: float) -> Array:
             newton = radius - error / slope
         inside = np.isfinite(newton) & (newton >= low) & (newton <= high)
         following = np.where(error == 0, radius, np.where(inside, newton, (low + high) / 2))
-        if np.allclose(following, radius, rtol=0.0, atol=1e-15):
+        if np.allclose(following, radius, rtol=0.0, atol=1e-15, equal_nan=True):
             return following
         radius = following
     return radius
