@@ -2,29 +2,34 @@
 
 Every photo has up to two poses: the camera's own (``gps``) and the one from structure from motion (``sfm``, Mapillary's
 ``computed_*``). The SfM pose is taken where it is plausible, the raw one otherwise. Each pose that is not believed is
-reported with a reason, also when the other pose of the same photo is good.
+reported with a reason, also when the other pose of the same photo is good. The errors are those of the sequence where it
+is long enough to show them: :mod:`kryss.positioning.track` for positions, :mod:`kryss.positioning.headings` for headings.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from kryss.model import Image, Pose, PoseOrigin, RejectedPose
-from kryss.positioning.camera import intrinsics, is_spherical, is_unmerged
-from kryss.positioning.frame import GEOD, distance_m, is_position, wrap_deg
+from kryss.positioning.camera import heading_deg, intrinsics, is_spherical, is_unmerged
+from kryss.positioning.frame import distance_m, is_position
+from kryss.positioning.headings import COMPASS_SIGMA_DEG, Headings, along_the_track, judge
+from kryss.positioning.track import FASTEST_M_PER_S, MOST_OUTLIERS, Track, courses, off_track, roughness_m
 
-GPS_SIGMA_M = 6.0
-"""One axis of a phone's or dash camera's GPS between buildings; Mapillary does not publish its own."""
-SFM_SIGMA_M = 1.5
-"""One axis of an SfM position: tight between photos of a reconstruction, which hangs on the GPS of all of them."""
+ORIGINS: tuple[PoseOrigin, ...] = ("gps", "sfm")
+SIGMA_M: dict[PoseOrigin, tuple[float, float, float]] = {"gps": (6.0, 3.0, 15.0), "sfm": (1.5, 1.5, 5.0)}
+"""One axis of a position: usual, least, most. A phone's or dash camera's GPS between buildings; Mapillary does not publish
+its own. SfM is tight between the photos of a reconstruction, which hangs on the GPS of all of them: a smooth track does
+not make it better than usual."""
+ROUGHNESS_PRIOR_PHOTOS = 10
+OFF_TRACK_M: dict[PoseOrigin, float] = {"gps": 25.0, "sfm": 12.0}
+"""Four usual errors, or eight of SfM's."""
 ROTATION_SIGMA_DEG = 1.5
 CALIBRATED_HEADING_SIGMA_DEG = 6.0
-COMPASS_SIGMA_DEG = 12.0
 UNCALIBRATED_HEADING_SIGMA_DEG = 20.0
 """A heading without a rotation and without camera parameters comes from the track: the camera may be yawed against it."""
 
@@ -33,7 +38,9 @@ FROZEN_SECONDS = 3.0
 STOOD_STILL_M = 5.0
 DISAGREEMENT_M = 50.0
 """SfM starts from the GPS: farther apart than a bad GPS fix and its reconstruction can be, one of the two is wrong."""
-FASTEST_M_PER_S = 70.0
+
+_POSITION_OF: dict[PoseOrigin, str] = {"gps": "raw GPS", "sfm": "SfM position"}
+_HEADING_OF: dict[PoseOrigin, str] = {"gps": "raw heading", "sfm": "SfM heading"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,9 @@ class TrustedPose:
 def trusted_poses(images: Iterable[Image]) -> tuple[dict[str, TrustedPose], list[RejectedPose]]:
     """The believed pose of each photo by image id, and the poses that were not believed, sorted by image id.
 
-    A photo without a believable pose is in neither: its rejections say why. Give whole sequences: a frozen GPS can only be
-    told from its neighbours.
+    A photo without a believable pose is in the second only: its rejections say why. A photo whose heading alone is not
+    believed is in both, with the heading of the track. Give whole sequences: a frozen GPS can only be told from its
+    neighbours, and the noise of a sequence is measured on its own track.
     """
     sequences: dict[str, list[Image]] = defaultdict(list)
     for image in images:
@@ -60,23 +68,40 @@ def trusted_poses(images: Iterable[Image]) -> tuple[dict[str, TrustedPose], list
     rejected: list[RejectedPose] = []
     for sequence_id in sorted(sequences):
         sequence = sorted(sequences[sequence_id], key=lambda image: (image.captured_at, image.id))
-        reasons = _reasons(sequence)
-        rejected += [RejectedPose(image_id, origin, reason) for (image_id, origin), reason in reasons.items()]
-        for image in sequence:
-            pose = _chosen(image, reasons)
-            if pose is None:
-                continue
-            if pose.rotation is None and pose.heading_deg is None:
-                course = _course_deg(image, sequence, reasons)
-                if course is None:
-                    rejected.append(RejectedPose(image.id, pose.origin, "no rotation, no heading, and no track to take one from"))
-                    continue
-                trusted[image.id] = TrustedPose(
-                    image.id, replace(pose, heading_deg=course), _position_sigma_m(image, pose), UNCALIBRATED_HEADING_SIGMA_DEG
-                )
-                continue
-            trusted[image.id] = TrustedPose(image.id, pose, _position_sigma_m(image, pose), _heading_sigma_deg(image, pose))
+        believed, refused = _trusted_sequence(sequence)
+        trusted |= believed
+        rejected += refused
     return trusted, sorted(rejected, key=lambda one: (one.image_id, one.origin, one.reason))
+
+
+def _trusted_sequence(sequence: Sequence[Image]) -> tuple[dict[str, TrustedPose], list[RejectedPose]]:
+    """:func:`trusted_poses` of one sequence in time order."""
+    reasons = _reasons(sequence)
+    headings, judged, heading_reasons = _judged_headings(sequence, reasons)
+    sigma_m = {origin: _track_sigma_m(origin, sequence, reasons) for origin in ORIGINS}
+    on_track = [(image, pose) for image in sequence if (pose := _position(image, reasons)) is not None]
+    track = Track.of(on_track)
+    course = dict(zip(track.ids, courses(track)[0], strict=True))
+    trusted: dict[str, TrustedPose] = {}
+    rejected = [RejectedPose(image_id, origin, reason) for (image_id, origin), reason in reasons.items()]
+    rejected += [
+        RejectedPose(image_id, origin, f"{_HEADING_OF[origin]} {reason}")
+        for (image_id, origin), reason in heading_reasons.items()
+    ]
+    for image, pose in on_track:
+        position_sigma_m = sigma_m["gps" if is_unmerged(image) else pose.origin]
+        directed = _directed(image, pose, reasons, headings)
+        if directed is not None:
+            pose, sigma_deg = _compass_corrected(image, directed, judged["gps"])
+            trusted[image.id] = TrustedPose(image.id, pose, position_sigma_m, sigma_deg)
+            continue
+        if np.isnan(course[image.id]):
+            rejected.append(RejectedPose(image.id, pose.origin, "no rotation, no heading, and no track to take one from"))
+            continue
+        heading_deg, sigma_deg = _heading_of_track(float(course[image.id]), judged)
+        level = replace(pose, heading_deg=heading_deg, rotation=None)
+        trusted[image.id] = TrustedPose(image.id, level, position_sigma_m, sigma_deg)
+    return trusted, rejected
 
 
 Reasons = dict[tuple[str, PoseOrigin], str]
@@ -89,8 +114,9 @@ def _reasons(sequence: Sequence[Image]) -> Reasons:
         for pose in (image.gps, image.sfm):
             if pose is not None and not is_position(pose.lon, pose.lat):
                 reasons[image.id, pose.origin] = f"no position on the globe: lon {pose.lon}, lat {pose.lat}"
+    reasons |= _duplicates(sequence, reasons)
     reasons |= _frozen(sequence, reasons)
-    jumps = {origin: _jumps(sequence, origin, reasons) for origin in ("gps", "sfm")}
+    jumps = {origin: _jumps(sequence, origin, reasons) for origin in ORIGINS}
     for image in sequence:
         gps, sfm = _believed(image, "gps", reasons), _believed(image, "sfm", reasons)
         if gps is None or sfm is None:
@@ -103,10 +129,40 @@ def _reasons(sequence: Sequence[Image]) -> Reasons:
         else:
             reasons[image.id, "sfm"] = f"SfM position is {apart_m:.0f} m from the raw GPS"
     for image in sequence:
-        for origin in ("gps", "sfm"):
+        for origin in ORIGINS:
             if (image.id, origin) in jumps[origin]:
                 reasons.setdefault((image.id, origin), jumps[origin][image.id, origin])
+    for origin in ORIGINS:
+        found = off_track(_track(origin, sequence, reasons), OFF_TRACK_M[origin])
+        reasons |= {
+            (image_id, origin): f"{_POSITION_OF[origin]} is {metres:.0f} m off the track of its own sequence"
+            for image_id, metres in found.items()
+        }
     return reasons
+
+
+def _track(origin: PoseOrigin, sequence: Sequence[Image], reasons: Reasons) -> Track:
+    return Track.of([(image, pose) for image in sequence if (pose := _believed(image, origin, reasons)) is not None])
+
+
+def _duplicates(sequence: Sequence[Image], reasons: Reasons) -> Reasons:
+    """Photos of the same instant, place and direction as one before: the same look twice is no second opinion.
+
+    Cameras of one rig share instant and place, not the direction; a clock of whole seconds gives two photos one instant,
+    not one place.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    found: Reasons = {}
+    for image in sequence:
+        poses = [pose for origin in ORIGINS if (pose := _believed(image, origin, reasons)) is not None]
+        if not poses:
+            continue
+        where = [(p.origin, round(p.lon, 7), round(p.lat, 7), p.heading_deg, p.rotation and tuple(p.rotation)) for p in poses]
+        kept = first.setdefault((image.captured_at, *where), image.id)
+        if kept != image.id:
+            reason = f"duplicate of photo {kept}: same instant, place and direction"
+            found |= {(image.id, pose.origin): reason for pose in poses}
+    return found
 
 
 def _frozen(sequence: Sequence[Image], reasons: Reasons) -> Reasons:
@@ -150,56 +206,97 @@ def _jumps(sequence: Sequence[Image], origin: PoseOrigin, reasons: Reasons) -> R
     for before, here, after in zip(track, track[1:], track[2:], strict=False):
         if too_fast(before, here) and too_fast(here, after) and not too_fast(before, after):
             metres = distance_m(before[1].lon, before[1].lat, here[1].lon, here[1].lat)
-            name = "raw GPS" if origin == "gps" else "SfM position"
-            found[here[0].id, origin] = f"{name} jumps {metres:.0f} m away and back, faster than a car"
-    return found
+            found[here[0].id, origin] = f"{_POSITION_OF[origin]} jumps {metres:.0f} m away and back, faster than a car"
+    return found if len(found) <= MOST_OUTLIERS * len(track) else {}
 
 
 def _believed(image: Image, origin: PoseOrigin, reasons: Reasons) -> Pose | None:
     return (image.gps if origin == "gps" else image.sfm) if (image.id, origin) not in reasons else None
 
 
-def _chosen(image: Image, reasons: Reasons) -> Pose | None:
-    gps, sfm = _believed(image, "gps", reasons), _believed(image, "sfm", reasons)
-    gps, sfm = _with_finite_direction(gps), _with_finite_direction(sfm)
-    if sfm is None:
-        return gps
-    if sfm.rotation is None and sfm.heading_deg is None and gps is not None:
-        return replace(sfm, heading_deg=gps.heading_deg)
-    return sfm
+def _position(image: Image, reasons: Reasons) -> Pose | None:
+    """The pose whose position is taken: SfM's where it is believed."""
+    return _believed(image, "sfm", reasons) or _believed(image, "gps", reasons)
 
 
-def _with_finite_direction(pose: Pose | None) -> Pose | None:
-    if pose is None:
-        return None
-    heading = pose.heading_deg if pose.heading_deg is not None and np.isfinite(pose.heading_deg) else None
-    rotation = pose.rotation if pose.rotation is not None and np.all(np.isfinite(pose.rotation)) else None
-    return replace(pose, heading_deg=heading, rotation=rotation)
+def _judged_headings(
+    sequence: Sequence[Image], reasons: Reasons
+) -> tuple[dict[tuple[str, PoseOrigin], float], dict[PoseOrigin, Headings], Reasons]:
+    """The believed headings by photo and origin, what the track says of each origin's, and why others are not believed."""
+    headings: dict[tuple[str, PoseOrigin], float] = {}
+    refused: Reasons = {}
+    judged: dict[PoseOrigin, Headings] = {}
+    for origin in ORIGINS:
+        here: dict[str, float] = {}
+        for image in sequence:
+            pose = _believed(image, origin, reasons)
+            if pose is None or (pose.rotation is None and pose.heading_deg is None):
+                continue
+            numbers = pose.rotation if pose.rotation is not None else (pose.heading_deg,)
+            if not all(number is not None and np.isfinite(number) for number in numbers):
+                refused[image.id, origin] = f"is not finite: {', '.join(str(number) for number in numbers)}"
+            else:
+                here[image.id] = heading_deg(image, pose) if pose.rotation is not None else float(numbers[0] or 0.0) % 360.0
+        track = _track(origin, sequence, reasons)
+        judged[origin] = judge(here, track, roughness_m(track))
+        refused |= {(image_id, origin): reason for image_id, reason in judged[origin].rejected.items() if image_id in here}
+        headings |= {(image_id, origin): value for image_id, value in here.items() if image_id not in judged[origin].rejected}
+    return headings, judged, refused
 
 
-def _position_sigma_m(image: Image, pose: Pose) -> float:
-    return SFM_SIGMA_M if pose.origin == "sfm" and not is_unmerged(image) else GPS_SIGMA_M
+def _directed(image: Image, pose: Pose, reasons: Reasons, headings: Mapping[tuple[str, PoseOrigin], float]) -> Pose | None:
+    """The pose with a direction that is believed: its own, or the raw one; None where there is neither."""
+    if (image.id, pose.origin) in headings:
+        return pose
+    if pose.origin == "sfm" and (image.id, "gps") in headings and _believed(image, "gps", reasons) is not None:
+        return replace(pose, heading_deg=headings[image.id, "gps"], rotation=None)
+    return None
+
+
+def _compass_corrected(image: Image, pose: Pose, compass: Headings) -> tuple[Pose, float]:
+    """The pose and the error of its heading, without the bias of its compass where the track shows one."""
+    if not _is_compass(image, pose):
+        return pose, _heading_sigma_deg(image, pose)
+    bias = compass.compass_bias()
+    if bias is None or compass.spread_deg is None or pose.heading_deg is None or pose.rotation is not None:
+        return pose, COMPASS_SIGMA_DEG
+    corrected = replace(pose, heading_deg=float((pose.heading_deg - bias[0]) % 360.0))
+    return corrected, min(float(np.hypot(bias[1], compass.spread_deg)), COMPASS_SIGMA_DEG)
+
+
+def _heading_of_track(course_deg: float, judged: Mapping[PoseOrigin, Headings]) -> tuple[float, float]:
+    """Heading and its error of a photo that has none of its own: the camera keeps its angle to the track, or looks ahead."""
+    for origin in ("sfm", "gps"):
+        if judged[origin].offset_deg is not None:
+            heading, sigma_deg = along_the_track(course_deg, judged[origin])
+            return heading, max(sigma_deg, CALIBRATED_HEADING_SIGMA_DEG if origin == "sfm" else COMPASS_SIGMA_DEG)
+    return course_deg, UNCALIBRATED_HEADING_SIGMA_DEG
+
+
+def _track_sigma_m(origin: PoseOrigin, sequence: Sequence[Image], reasons: Reasons) -> float:
+    """One-axis position error of a sequence: the origin's usual one, moved towards what its track's roughness shows.
+
+    A position's own error is half of its variance; the other half, which all photos of the drive share, does not show.
+    """
+    track = _track(origin, sequence, reasons)
+    own = roughness_m(track)
+    usual, least, most = SIGMA_M[origin]
+    if own is None:
+        return usual
+    weight = len(track.ids) / (len(track.ids) + ROUGHNESS_PRIOR_PHOTOS)
+    return float(np.clip(np.sqrt((1 - weight) * usual**2 + weight * 2 * own**2), least, most))
+
+
+def _is_compass(image: Image, pose: Pose) -> bool:
+    """Whether the heading is the raw one, whatever it is called: SfM repeats it where it could not connect a photo."""
+    if pose.rotation is not None:
+        return intrinsics(image).assumed
+    return pose.origin == "gps" or (image.gps is not None and pose.heading_deg == image.gps.heading_deg)
 
 
 def _heading_sigma_deg(image: Image, pose: Pose) -> float:
-    compass = pose.origin == "gps" or (image.gps is not None and pose.heading_deg == image.gps.heading_deg)
     if pose.rotation is not None:
-        return COMPASS_SIGMA_DEG if intrinsics(image).assumed else ROTATION_SIGMA_DEG
-    if compass:
-        return COMPASS_SIGMA_DEG
+        return ROTATION_SIGMA_DEG
     if image.camera_parameters is None and not is_spherical(image):
         return UNCALIBRATED_HEADING_SIGMA_DEG
     return CALIBRATED_HEADING_SIGMA_DEG
-
-
-def _course_deg(image: Image, sequence: Sequence[Image], reasons: Reasons) -> float | None:
-    """Bearing of travel past this photo, from the nearest photos of its sequence at least 2 m away; None where it stands."""
-    track = [(one, pose) for one in sequence if (pose := _chosen(one, reasons)) is not None]
-    legs = []
-    for (one, a), (other, b) in pairwise(track):
-        bearing, _, metres = GEOD.inv(a.lon, a.lat, b.lon, b.lat)
-        if metres >= 2.0 and image.id in (one.id, other.id):
-            legs.append(bearing)
-    if not legs:
-        return None
-    return float((legs[0] + wrap_deg(legs[-1] - legs[0]) / 2) % 360.0)
