@@ -122,6 +122,24 @@ def score(estimates: Sequence[Estimate], truth: Sequence[Truth], origins: Sequen
     )
 
 
+def pooled(scores: Sequence[Score]) -> Score:
+    """The score of several sets of data as if they were one."""
+
+    def together(rows: Sequence[tuple[Found, ...]]) -> tuple[Found, ...]:
+        return tuple(
+            Found(column[0].within_m, *(sum(getattr(one, key) for one in column) for key in ("estimates", "truth", "matched")))
+            for column in zip(*rows, strict=True)
+        )
+
+    return Score(
+        together([one.found for one in scores]),
+        together([one.confirmed for one in scores]),
+        np.concatenate([one.errors_m for one in scores]),
+        float(np.fmax.reduce([one.worst_confirmed_m for one in scores])),
+        np.concatenate([one.chi2 for one in scores]),
+    )
+
+
 def _found(estimates: Sequence[Estimate], truth: Sequence[Truth], within_m: float) -> Found:
     return Found(within_m, len(estimates), len(truth), len(one_to_one(estimates, truth, within_m)))
 
@@ -205,13 +223,14 @@ def estimates_of(objects: Iterable[FusedObject], origin_by_key: Mapping[tuple[st
             one.class_name,
             one.covariance,
             len({sighting.image_id for sighting in one.sightings}),
-            None if origin_by_key is None else _majority(origin_by_key[s.image_id, s.ordinal] for s in one.sightings),
+            None if origin_by_key is None else majority(origin_by_key[s.image_id, s.ordinal] for s in one.sightings),
         )
         for one in objects
     ]
 
 
-def _majority(origins: Iterable[int]) -> int:
+def majority(origins: Iterable[int]) -> int:
+    """The origin that occurs most; of equals the largest, so that a true object comes before none."""
     counts = Counter(origins)
     return max(counts, key=lambda origin: (counts[origin], origin))
 
