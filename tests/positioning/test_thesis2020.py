@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kryss.model import Detection
 from kryss.positioning.frame import GEOD
-from kryss.positioning.thesis2020 import Located, direction_and_distance, locate
+from kryss.positioning.thesis2020 import Located, direction_and_distance, locate, place
 
 SIGN, LIGHT = "regulatory--stop--g1", "object--traffic-light--general-upright"
 
@@ -33,6 +35,16 @@ def test_the_distance_is_laid_off_from_the_camera_in_the_direction_of_heading_an
     assert (placed.bearing_deg, placed.distance_m) == pytest.approx((26.8698976, 5.0))
     bearing, _, metres = GEOD.inv(10.4, 63.4, placed.lon, placed.lat)
     assert (bearing, metres) == pytest.approx((26.8698976, 5.0), abs=1e-6)
+
+
+def test_each_detection_is_placed_by_itself_and_those_without_depth_are_left_out(street: ModuleType) -> None:
+    image = street.photo("p", 0.0, 0.0, heading_deg=350.0)
+    boxes = [Detection("p", "m@1", k, SIGN, 0.9, (500, 400, 560, 460), depth) for k, depth in enumerate((2.0, None))]
+    (placed,) = place({"p": image}, boxes, street.trusted([image]))
+    expected = locate(SIGN, boxes[0].box, (1280, 960), 2.0, 350.0, (image.sfm.lon, image.sfm.lat))
+    assert isinstance(expected, Located)
+    assert (placed.image_id, placed.ordinal, placed.class_name) == ("p", 0, SIGN)
+    assert (placed.lon, placed.lat) == pytest.approx((expected.lon, expected.lat), abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ of it is used elsewhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kryss.model import Box
+from kryss.model import Box, Detection, Image
+from kryss.positioning.camera import heading_deg, upright_size
 from kryss.positioning.frame import destination, is_position
+from kryss.positioning.poses import TrustedPose
 
 SIGN_M = (0.600, 0.600)
 LIGHT_M = (0.230, 0.690)
@@ -28,7 +31,7 @@ HALF_ROUND_THE_EARTH_M = 2.0e7
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where the thesis puts an object."""
+    """Where the thesis puts the object of one box."""
 
     bearing_deg: float
     distance_m: float
@@ -36,27 +39,55 @@ class Located:
     lat: float
 
 
+@dataclass(frozen=True, slots=True)
+class LocatedDetection:
+    """Where the thesis puts one detection: each stands for itself, nothing is merged."""
+
+    image_id: str
+    ordinal: int
+    class_name: str
+    distance_m: float
+    lon: float
+    lat: float
+
+
+def place(
+    images: Mapping[str, Image], detections: Iterable[Detection], poses: Mapping[str, TrustedPose]
+) -> list[LocatedDetection]:
+    """The detections that the formula can place, in their order; :func:`locate` says why it cannot place another."""
+    found = []
+    for one in detections:
+        if one.image_id not in poses:
+            continue
+        image, pose = images[one.image_id], poses[one.image_id].pose
+        camera, heading = (pose.lon, pose.lat), heading_deg(image, pose)
+        placed = locate(one.class_name, one.box, upright_size(image), one.depth, heading, camera)
+        if isinstance(placed, Located):
+            found.append(LocatedDetection(one.image_id, one.ordinal, one.class_name, placed.distance_m, placed.lon, placed.lat))
+    return found
+
+
 def locate(
     class_name: str,
     box: Box,
     image_size: tuple[int, int],
     depth: float | None,
-    heading_deg: float,
+    heading: float,
     camera: tuple[float, float],
 ) -> Located | str:
     """The place of a box (ltrb pixels), or why the formula has none.
 
-    ``image_size``: width and height in pixels. ``depth``: what the network says of the box, in its unit. ``heading_deg``:
-    of the camera, clockwise from true north. ``camera``: longitude and latitude.
+    ``image_size``: width and height in pixels. ``depth``: what the network says of the box, in its unit. ``heading``:
+    of the camera, degrees clockwise from true north. ``camera``: longitude and latitude.
     """
     found = direction_and_distance(class_name, box, image_size, depth)
     if isinstance(found, str):
         return found
-    if not math.isfinite(heading_deg):
-        return f"heading is {heading_deg}"
+    if not math.isfinite(heading):
+        return f"heading is {heading}"
     if not is_position(*camera):
         return f"camera stands nowhere: lon {camera[0]}, lat {camera[1]}"
-    bearing_deg = (heading_deg + found[0]) % 360.0
+    bearing_deg = (heading + found[0]) % 360.0
     return Located(bearing_deg, found[1], *destination(*camera, bearing_deg, found[1]))
 
 
