@@ -39,6 +39,7 @@ from kryss.demo.streets import Grid, simulate, stated_poses  # noqa: E402
 from kryss.demo.streets.bulk import sightings_of, simulate_sightings  # noqa: E402
 from kryss.imagery.entity import parse_image  # noqa: E402
 from kryss.model import Detection, Image, Sighting  # noqa: E402
+from kryss.positioning import thesis2020 as thesis  # noqa: E402
 from kryss.positioning.frame import frame_for  # noqa: E402
 from kryss.positioning.fuse import fuse  # noqa: E402
 from kryss.positioning.place import place  # noqa: E402
@@ -134,7 +135,14 @@ def town() -> Data:
     everything = [Truth(*one["geometry"]["coordinates"][:2], one["properties"]["class"]) for one in features]
     shown = sorted(set(origin_of.values()))
     poses, _ = trusted_poses(images.values())
-    return Data("town", [everything[k] for k in shown], images, detections, poses, origins=everything, origin_of=origin_of)
+    # The town's own depth, which no network comes near.
+    depths = [replace(one, depth=box["range_m"]) for one, box in zip(detections, boxes, strict=True)]
+    return Data(
+        *("town", [everything[k] for k in shown], images, detections, poses),
+        depths=depths,
+        origins=everything,
+        origin_of=origin_of,
+    )
 
 
 def damasen() -> Data:
@@ -173,13 +181,9 @@ DATA: dict[str, tuple[str, Callable[[Sequence[int]], Iterator[Data]], Path]] = {
 
 def thesis2020(data: Data) -> list[Estimate]:
     """The thesis's own: each box alone, by depth and one size for all signs; nothing is merged."""
-    try:
-        from kryss.positioning import thesis2020 as method  # type: ignore[attr-defined]
-    except ImportError as error:
-        raise NotApplicableError("not built yet") from error
     if data.depths is None:
         raise NotApplicableError("no boxes with depth")
-    placed = method.place(data.images, data.depths, data.poses)
+    placed = thesis.place(data.images, data.depths, data.poses)
     return [Estimate(one.lon, one.lat, one.class_name, None, 1, data.origin([one])) for one in placed]
 
 
