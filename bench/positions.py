@@ -10,6 +10,8 @@ truth lies inside the stated region. Data beside the checkout (../shared/data) a
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import inspect
 import json
 import logging
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -263,7 +266,6 @@ class Measured:
     """A score with what it cost."""
 
     score: Score
-    sightings: int
     seconds: float
     peak_mb: float
 
@@ -283,12 +285,12 @@ def measured(method: Callable[[Data], list[Estimate]], data: Data) -> Measured:
         child.join()
     if isinstance(answer, NotApplicableError):
         raise answer
-    estimates, sightings, seconds, peak_mb = answer
-    return Measured(score(estimates, data.truth, data.origins), sightings, seconds, peak_mb)
+    estimates, seconds, peak_mb = answer
+    return Measured(score(estimates, data.truth, data.origins), seconds, peak_mb)
 
 
 def _measure(method: Callable[[Data], list[Estimate]], data: Data, answer: Any) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = memory_from_here_mb()
     began = time.perf_counter()
     try:
         estimates = method(data)
@@ -296,8 +298,19 @@ def _measure(method: Callable[[Data], list[Estimate]], data: Data, answer: Any) 
         answer.send(error)
         return
     seconds = time.perf_counter() - began
-    peak_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    answer.send((estimates, len(data.sightings), seconds, peak_mb))
+    answer.send((estimates, seconds, peak_memory_mb() - before_mb))
+
+
+def memory_from_here_mb() -> float:
+    """What this process holds now; from here on its peak is counted anew, where the system (Linux) can do that."""
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 Row = dict[str, Any]
@@ -383,12 +396,12 @@ def scaling() -> list[Row]:
 def fuse_many(n: int) -> Row:
     """What it costs to fuse n simulated sightings; making them is not counted."""
     sightings = sightings_of(simulate_sightings(n))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = memory_from_here_mb()
     began = time.perf_counter()
     objects = len(fuse(sightings))
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"sightings": n, "objects": objects, "seconds": seconds, "peak_mb": peak / 1024, "fuse_mb": (peak - before) / 1024}
+    peak_mb = peak_memory_mb()
+    return {"sightings": n, "objects": objects, "seconds": seconds, "peak_mb": peak_mb, "fuse_mb": peak_mb - before_mb}
 
 
 # Telling
@@ -400,6 +413,15 @@ def say(text: str) -> None:
 
 def figure(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for what is not known: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def comparison_table(rows: Sequence[Row], first: str) -> str:
@@ -488,7 +510,7 @@ def main() -> int:
     if options.report:
         options.report.write_text(text, encoding="utf-8")
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(without_nan(results), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -204,7 +204,7 @@ def test_depths_have_a_scale_of_their_sequence() -> None:
 def test_the_table_for_locate_has_the_cameras_and_leaves_unknown_ranges_empty(tmp_path: Path) -> None:
     streets = simulate(Grid(seed=4, blocks=1, missing_range=0.3))
     placed = sightings(streets)
-    write_csv(streets, placed, tmp_path / "streets.csv")
+    write_csv(placed, tmp_path / "streets.csv")
     with (tmp_path / "streets.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(placed)

@@ -17,19 +17,34 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kryss.demo.streets.driving import Photos, drive
-from kryss.demo.streets.grid import CLASSES, FALSE_BOX, GPS, ON_A_VEHICLE, SFM, Array, Grid, Indices, PoseNoise, stream
+from kryss.demo.streets.grid import (
+    CLASSES,
+    FALSE_BOX,
+    GPS,
+    NO_RANGE,
+    ON_A_VEHICLE,
+    SFM,
+    USUAL_RANGE_M,
+    USUAL_RANGE_SIGMA,
+    Array,
+    Grid,
+    Indices,
+    PoseNoise,
+    stream,
+)
 from kryss.demo.streets.recording import record_detections, record_images
 from kryss.demo.streets.seeing import Appearances, boxes_of, driving_along, lines_of_sight, nothing, open_to_view
 from kryss.demo.streets.standing import Objects, stand
 from kryss.model import Detection, Image, Sighting
-from kryss.positioning.place import place
+from kryss.positioning.frame import destination
+from kryss.positioning.place import ground_covariance, place
 from kryss.positioning.poses import TrustedPose
 
 __all__ = [
@@ -169,7 +184,26 @@ def sightings(streets: Streets, region: str = "eu", **options: Any) -> list[Sigh
     """The detections through :func:`kryss.positioning.place.place` (``options``: its others), with the poses as stated."""
     images = {image.id: image for image in streets.images}
     placed, _ = place(images, streets.detections, stated_poses(streets), region, **options)
-    return placed
+    unknown = stream(streets.grid, "missing range").random(len(placed)) < streets.grid.missing_range
+    return [_without_range(one) if lost else one for one, lost in zip(placed, unknown.tolist(), strict=True)]
+
+
+def _without_range(one: Sighting) -> Sighting:
+    range_m, sigma_m = USUAL_RANGE_M, USUAL_RANGE_M * USUAL_RANGE_SIGMA
+    lon, lat = destination(one.camera_lon, one.camera_lat, one.bearing_deg, range_m)
+    return replace(
+        one,
+        range_m=range_m,
+        range_sigma_m=sigma_m,
+        range_shared_sigma_m=0.0,
+        range_sequence_sigma_m=0.0,
+        height_m=None,
+        height_sigma_m=None,
+        method=NO_RANGE,
+        lon=lon,
+        lat=lat,
+        covariance=ground_covariance(one.bearing_deg, one.bearing_sigma_deg, range_m, sigma_m, one.camera_sigma_m),
+    )
 
 
 CSV_COLUMNS = (
@@ -178,14 +212,13 @@ CSV_COLUMNS = (
 )
 
 
-def write_csv(streets: Streets, placed: Iterable[Sighting], path: str | Path) -> None:
+def write_csv(placed: Iterable[Sighting], path: str | Path) -> None:
     """The sightings in the format of ``./kryss locate``; a range that is not known is left empty."""
-    rng = stream(streets.grid, "missing range")
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
         for one in placed:
-            unknown = rng.random() < streets.grid.missing_range
+            unknown = one.method == NO_RANGE
             writer.writerow(
                 [
                     f"{one.camera_lat:.8f}",

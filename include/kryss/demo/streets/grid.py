@@ -31,6 +31,10 @@ FRONT_DEG = 75.0
 """A plate or a lens is recognised up to this far from its front."""
 BUILDING_LINE_M = 9.0
 """From the centre line to the house fronts, which hide what is round the corner."""
+NO_RANGE = "prior"
+"""``Sighting.method`` of one whose range is not known."""
+USUAL_RANGE_M, USUAL_RANGE_SIGMA = 15.0, 0.6
+"""What stands in for a range that is not known, with its relative error."""
 HEADINGS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps east and north from junction to junction."""
 GROUND_M = 40.0
