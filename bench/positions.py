@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import inspect
 import json
 import logging
 import math
@@ -48,6 +47,7 @@ from kryss.positioning.frame import frame_for  # noqa: E402
 from kryss.positioning.fuse import fuse  # noqa: E402
 from kryss.positioning.place import place  # noqa: E402
 from kryss.positioning.poses import TrustedPose, trusted_poses  # noqa: E402
+from kryss.positioning.ranges import ALL_SOURCES  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
 TOWN = ROOT / "include" / "kryss" / "demo" / "areas" / "town"
@@ -55,7 +55,6 @@ SEEDS = (0, 1, 2)
 DUPLICATE_M = 4.0
 CLUSTER_M = 6.0
 SCALES = (10_000, 100_000, 1_000_000)
-SOURCES = ("known-size", "ground", "depth", "mounting")
 LEAST_VISIBLE = 0.5
 """Of an object in a photo of the town, for its box to count as one that a detector would draw."""
 
@@ -357,13 +356,10 @@ def compare(names: Sequence[str], seeds: Sequence[int]) -> list[Row]:
 
 def leave_one_out(names: Sequence[str], seeds: Sequence[int]) -> list[Row]:
     """What each source of range contributes: all, without each, each alone."""
-    if "sources" not in inspect.signature(place).parameters:
-        say("place() does not take sources yet: nothing to leave out")
-        return []
-    everything = frozenset(SOURCES)
-    choices = {"all": everything}
-    choices |= {f"without {one}": everything - {one} for one in SOURCES}
-    choices |= {f"only {one}": frozenset([one]) for one in SOURCES}
+    choices = {"all": ALL_SOURCES}
+    choices |= {f"without {one}": ALL_SOURCES - {one} for one in sorted(ALL_SOURCES)}
+    choices |= {f"only {one}": frozenset([one]) for one in sorted(ALL_SOURCES)}
+    choices |= {"none: bearings alone": frozenset()}
     rows = []
     for name in names:
         title, sets, needs = DATA[name]
@@ -374,7 +370,7 @@ def leave_one_out(names: Sequence[str], seeds: Sequence[int]) -> list[Row]:
             say(f"{title}: {choice}")
 
             def method(data: Data, sources: frozenset[str] = sources) -> list[Estimate]:
-                placed = place(data.images, data.detections, data.poses, sources=sources)[0]  # type: ignore[call-arg]
+                placed = place(data.images, data.detections, data.poses, sources=sources)[0]
                 return estimates_of(fuse(placed), data.origin_of)
 
             rows.append({"data": title, "method": choice, **row_of([measured(method, data) for data in sets_of_data])})
