@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kryss.demo.streets import FALSE_BOX, GPS, ON_A_VEHICLE, SFM, Grid, Streets, sightings, simulate, write_csv
+from kryss.demo.streets import FALSE_BOX, GPS, ON_A_VEHICLE, SFM, Grid, PoseNoise, Streets, sightings, simulate, write_csv
 from kryss.demo.streets.bulk import sightings_of, simulate_sightings
 from kryss.demo.streets.grid import CLASSES
 from kryss.model import Sighting
@@ -233,3 +233,21 @@ def test_many_sightings_become_sightings_where_their_columns_say() -> None:
     assert [one.class_name for one in found] == [CLASSES[k] for k in columns["kind"]]
     assert len({(one.image_id, one.ordinal) for one in found}) == 500
     assert [one.range_m for one in found] == columns["range_m"].tolist()
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid(blocks=1, sequences=1),
+        Grid(blocks=1, missed=1.0),
+        Grid(blocks=1, missed=0.9, false=0.5, vehicles=50),
+        Grid(blocks=1, block_m=60.0, sequences=3, most_sequences=1, size_spread=0.0),
+        Grid(noise=PoseNoise("gps", 8.0, 20.0), blocks=1, wrong_class=1.0, false=0.0),
+        Grid(blocks=1, origin=(179.9999, -45.0)),
+    ],
+)
+def test_odd_grids_are_simulated_too(grid: Grid) -> None:
+    streets = simulate(grid)
+    assert len(streets.detections) == len(streets.origin_of)
+    assert all(np.isfinite(one.box).all() for one in streets.detections)
+    assert len(sightings(streets)) <= len(streets.detections)
