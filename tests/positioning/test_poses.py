@@ -266,6 +266,7 @@ def test_any_pose_is_finite_or_has_a_reason_in_any_order(
     mixed = list(images)
     shuffle.shuffle(mixed)
     assert repr(trusted_poses(mixed)) == repr((trusted, rejected))
+    assert len({(one.image_id, one.origin) for one in rejected}) == len(rejected)
     for image in images:
         one = trusted.get(image.id)
         if one is None:

@@ -235,7 +235,7 @@ def _undistort(distorted: Array, k1: float, k2: float) -> Array:
             newton = radius - error / slope
         inside = np.isfinite(newton) & (newton >= low) & (newton <= high)
         following = np.where(error == 0, radius, np.where(inside, newton, (low + high) / 2))
-        if np.allclose(following, radius, rtol=0.0, atol=1e-15, equal_nan=True):
+        if not np.any(np.abs(following - radius) > 1e-15):
             return following
         radius = following
     return radius

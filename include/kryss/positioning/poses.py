@@ -83,11 +83,9 @@ def _trusted_sequence(sequence: Sequence[Image]) -> tuple[dict[str, TrustedPose]
     track = Track.of(on_track)
     course = dict(zip(track.ids, courses(track)[0], strict=True))
     trusted: dict[str, TrustedPose] = {}
-    rejected = [RejectedPose(image_id, origin, reason) for (image_id, origin), reason in reasons.items()]
-    rejected += [
-        RejectedPose(image_id, origin, f"{_HEADING_OF[origin]} {reason}")
-        for (image_id, origin), reason in heading_reasons.items()
-    ]
+    refused = {key: [reason] for key, reason in reasons.items()}
+    for key, reason in heading_reasons.items():
+        refused[key] = [f"{_HEADING_OF[key[1]]} {reason}"]
     for image, pose in on_track:
         position_sigma_m = sigma_m["gps" if is_unmerged(image) else pose.origin]
         directed = _directed(image, pose, reasons, headings)
@@ -96,12 +94,12 @@ def _trusted_sequence(sequence: Sequence[Image]) -> tuple[dict[str, TrustedPose]
             trusted[image.id] = TrustedPose(image.id, pose, position_sigma_m, sigma_deg)
             continue
         if np.isnan(course[image.id]):
-            rejected.append(RejectedPose(image.id, pose.origin, "no rotation, no heading, and no track to take one from"))
+            refused.setdefault((image.id, pose.origin), []).append("no rotation, no heading, and no track to take one from")
             continue
         heading_deg, sigma_deg = _heading_of_track(float(course[image.id]), judged)
         level = replace(pose, heading_deg=heading_deg, rotation=None)
         trusted[image.id] = TrustedPose(image.id, level, position_sigma_m, sigma_deg)
-    return trusted, rejected
+    return trusted, [RejectedPose(image_id, origin, "; ".join(why)) for (image_id, origin), why in refused.items()]
 
 
 Reasons = dict[tuple[str, PoseOrigin], str]

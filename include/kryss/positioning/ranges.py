@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,8 @@ HORIZON_SIGMA, LEVEL_HORIZON_SIGMA = math.radians(0.5), math.radians(3.0)
 """Of a whole sequence: what its rotations share, or how far from level a camera is mounted that is taken to be."""
 OBJECT_CELL_DEG = 0.0003
 """Sightings of one class within some thirty metres show one object, when it is asked how many objects speak."""
-DEPTH_OBJECTS = 3
+FEWEST_OBJECTS = 3
+"""With fewer, a low sign cannot be told from a high camera, nor a large one from a far one."""
 DEPTH_SIGMA = 0.15
 """No monocular network is more exact from box to box."""
 DEPTH_SCALE_SIGMA = 0.1
@@ -202,6 +203,8 @@ def combined(ranges: Sequence[Range], focal_sigma: float) -> Range:
 
     Ranges that contradict each other more than their errors allow widen the result (Birge ratio).
     """
+    if len(ranges) == 1:
+        return replace(ranges[0], sequence_sigma=math.hypot(ranges[0].sequence_sigma, focal_sigma))
     weights = np.array([one.sigma**-2 for one in ranges])
     weights /= weights.sum()
     logs = np.log([one.metres for one in ranges])
@@ -210,10 +213,8 @@ def combined(ranges: Sequence[Range], focal_sigma: float) -> Range:
         float(np.sqrt(np.sum((weights * np.array([getattr(one, part) for one in ranges])) ** 2)))
         for part in ("shared_sigma", "own_sigma", "sequence_sigma")
     )
-    if len(ranges) > 1:
-        chi2 = float(np.sum(((logs - mean) / [one.sigma for one in ranges]) ** 2)) / (len(ranges) - 1)
-        variance = shared**2 + own**2 + sequence**2
-        own = math.sqrt(own**2 + max(chi2 - 1.0, 0.0) * variance)
+    chi2 = float(np.sum(((logs - mean) / [one.sigma for one in ranges]) ** 2)) / (len(ranges) - 1)
+    own = math.sqrt(own**2 + max(chi2 - 1.0, 0.0) * (shared**2 + own**2 + sequence**2))
     method = "+".join(one.method for one in ranges)
     return Range(math.exp(mean), shared, own, math.hypot(sequence, focal_sigma), method)
 
@@ -234,7 +235,8 @@ def _camera_height(rows: Sequence[tuple[View, Range]]) -> tuple[float, float, Ar
     state = np.array([CAMERA_HEIGHT_M, 0.0])
     prior = np.diag([CAMERA_HEIGHT_SIGMA_M**-2, (HORIZON_SIGMA if rotated else LEVEL_HORIZON_SIGMA) ** -2])
     usable = [(v, r, ways[0]) for v, r in rows if len(ways := mountings(v.detection.class_name)) == 1 and not v.cut]
-    if not usable:
+    objects = _objects([(v, r) for v, r, _ in usable])
+    if objects < FEWEST_OBJECTS:
         return float(state[0]), float(state[1]), np.linalg.inv(prior)
     start = state.copy()
     metres = np.array([r.metres for _, r, _ in usable])
@@ -247,7 +249,7 @@ def _camera_height(rows: Sequence[tuple[View, Range]]) -> tuple[float, float, Ar
         + (metres * [v.rise_sigma for v, _, _ in usable]) ** 2
     )
     # Photos of one sign repeat its height and its size: it counts as often as there are objects.
-    sigma *= math.sqrt(len(usable) / _objects([(v, r) for v, r, _ in usable]))
+    sigma *= math.sqrt(len(usable) / objects)
     for _ in range(6):
         off = (seen - design @ state) / sigma
         weight = np.minimum(1.0, HUBER_SIGMA / np.maximum(np.abs(off), 1e-9)) / sigma**2
@@ -265,7 +267,7 @@ def _depth_scale(rows: Sequence[tuple[View, Range]]) -> tuple[float | None, floa
         saturated = float(values.max())
         with_depth = [row for row, value in zip(with_depth, values, strict=True) if value < saturated]
     objects = _objects([(v, r) for v, r, _ in with_depth])
-    if objects < DEPTH_OBJECTS or np.std(np.log([raw for *_, raw in with_depth])) < CONSTANT_DEPTH:
+    if objects < FEWEST_OBJECTS or np.std(np.log([raw for *_, raw in with_depth])) < CONSTANT_DEPTH:
         return None, 0.0, 0.0, saturated
     ratio = np.array([math.log(r.metres / raw) for _, r, raw in with_depth])
     middle = float(np.median(ratio))
