@@ -14,7 +14,7 @@ from kryss.config import Settings
 from kryss.demo.area import load_area
 from kryss.demo.playback.play import Playback
 
-COMMANDS = ["demo", "test", "up", "down", "refresh", "record", "doctor", "bench", "url"]
+COMMANDS = ["demo", "test", "up", "down", "refresh", "locate", "record", "doctor", "bench", "url"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
+from kryss.cli.locate import locate_arguments
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
 from kryss.services import ServiceError, default_home
 
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--bbox", metavar="W,S,E,N", help="record only this part of the municipality (degrees)")
 
     record.add_argument("--limit", type=int, metavar="N", help="at most N photos, the earliest")
+
+    locate = add("locate", "Place the objects of a table of detections (camera positions and bearings) on a map.", _locate)
+    locate_arguments(locate)
 
     add("url", "Print the URL of the database, for psql (it holds the password).", _url)
 
@@ -148,6 +152,12 @@ def _record(options: argparse.Namespace) -> int:
     config = _municipality(options.code)
     settings = Settings.from_env(database_url=os.environ.get("KRYSS_DATABASE_URL") or "postgresql://unused")
     return record(config, settings, options.out, options.bbox, options.limit)
+
+
+def _locate(options: argparse.Namespace) -> int:
+    from kryss.cli.locate import run
+
+    return run(options)
 
 
 def _test(options: argparse.Namespace) -> int:

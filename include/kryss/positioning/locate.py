@@ -1,0 +1,535 @@
+"""Anybody's detections to objects: a table of camera positions and bearings in, one GeoJSON Point an object out.
+
+The engine is the one that places Mapillary's detections (:mod:`kryss.positioning.fuse`); what the table does not say is
+assumed, with an honest error. The columns are told in docs/locate.md; `lat`, `lon` and `bearing_deg` are those of Krylov's
+published detections (Krylov, Kenny and Dahyot, "Automatic discovery and geotagging of objects from street view imagery",
+Remote Sensing 10(5), 2018).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from kryss.model import Covariance, FusedObject, Sighting
+from kryss.positioning.depth_scale import DEPTH_SIGMA, DepthScale, Rays, depth_scale
+from kryss.positioning.frame import GEOD, frame_for, wrap_deg
+from kryss.positioning.fuse import fuse
+
+Array = NDArray[np.float64]
+Json = dict[str, Any]
+
+REQUIRED = ("lat", "lon", "bearing_deg")
+NUMBERS = (*REQUIRED, "depth", "range_m", "score", "bearing_sigma_deg", "position_sigma_m", "range_sigma_m")
+TEXTS = ("class", "image_id", "sequence_id", "captured_at")
+COLUMNS = (*NUMBERS, *TEXTS)
+
+RANGE_SIGMA = 0.15
+"""Relative error of a ``range_m`` that does not say its own."""
+PRIOR_RANGE_M, PRIOR_LOG_SIGMA = 15.0, 0.6
+"""Of an object in a street photo, where nothing is known of its distance: two in three are seen from 8 to 27 m."""
+FARTHEST_M = 250.0
+"""No street photo shows a sign or light from farther away; a range beyond it is in another unit, or wrong."""
+LARGEST_LATITUDE_DEG = 89.9
+BETTER_THAN_GPS_M = 2.5
+"""A position better than this does not come from a phone's or dash camera's GPS alone."""
+ROWS_FOR_A_SCALE = 30
+"""A sequence with so many depths may have a scale of its own."""
+MOST_SCALES = 30
+"""The largest sequences: each costs a fifth of a second."""
+PAIRS_OF_A_SEQUENCE = 2_000
+SEQUENCE_SCALE_SIGMA = 0.10
+"""How the scales of one net differ between cameras and drives; fusion settles it from the views."""
+CELL_DEG = 1.0
+"""Areas that no cell of this raster connects are located by themselves, each in a metric frame of its own."""
+CHUNK_ROWS = 50_000
+COORDINATE_DECIMALS = 7
+LINES_TOLD = 20
+UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
+
+_RADIUS_68 = np.array([0.9945, 0.9995, 1.0152, 1.0438, 1.0889, 1.1481, 1.2152, 1.2865, 1.3599, 1.4344, 1.5096])
+"""Radius in units of the larger standard deviation that holds 68 %, by ratio of the smaller to the larger (0, 0.1, ... 1)."""
+
+
+class DetectionsError(ValueError):
+    """The table cannot be read at all; the message says which file and what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What is assumed of a row that does not say it."""
+
+    class_name: str = "object"
+    position_sigma_m: float = 1.5
+    """One axis; panoramas of mapping companies and photos positioned by structure from motion."""
+    bearing_sigma_deg: float = 2.0
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The ``n`` rows that could be read, as columns. A missing number is NaN, a missing text empty."""
+
+    line: NDArray[np.int64]
+    """(n,) line in the file, the header being line 1; of a row of several lines the last."""
+    numbers: dict[str, Array]
+    """``(n,)`` by column of ``NUMBERS``"""
+    texts: dict[str, list[str]]
+    """``n`` by column of ``TEXTS`` but the time"""
+    captured_at: list[datetime | None]
+    refused: dict[str, list[int]] = field(default_factory=dict)
+    """Line numbers of rows that are left out, by reason."""
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    @property
+    def rows_read(self) -> int:
+        """All rows of the file, the refused ones too."""
+        return len(self) + sum(map(len, self.refused.values()))
+
+
+def read_detections(path: Path) -> Detections:
+    """The rows of a CSV file with a header (UTF-8, comma); a bad row is left out, counted, and stops nothing.
+
+    Raises DetectionsError where a required column is missing or the file is not there. A file without a byte has no rows.
+    """
+    refused: dict[str, list[int]] = defaultdict(list)
+    parts: list[Detections] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            if header:
+                _check_header(header, path)
+                rows = _rows(reader, len(header), refused)
+                while chunk := list(islice(rows, CHUNK_ROWS)):
+                    parts.append(_parsed(chunk, header, refused))
+    except OSError as error:
+        raise DetectionsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _joined(parts, {reason: sorted(refused[reason]) for reason in sorted(refused)})
+
+
+def _check_header(header: Sequence[str], path: Path) -> None:
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise DetectionsError(
+            f"{path}: no column {', '.join(missing)}; the header has {', '.join(header)}, and lat, lon and bearing_deg are needed"
+        )
+    repeated = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
+    if repeated:
+        raise DetectionsError(f"{path}: column {', '.join(repeated)} appears twice in the header")
+
+
+def _rows(reader: Any, width: int, refused: dict[str, list[int]]) -> Iterator[tuple[int, list[str]]]:
+    """``(line, cells)`` of every row that has a cell for each column. Empty lines are no rows."""
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            refused["not CSV"].append(reader.line_num)
+            continue
+        if len(cells) == width:
+            yield reader.line_num, cells
+        elif cells:
+            refused["more or fewer cells than the header"].append(reader.line_num)
+
+
+def _parsed(chunk: Sequence[tuple[int, list[str]]], header: Sequence[str], refused: dict[str, list[int]]) -> Detections:
+    """The good rows of some; the others go to ``refused``, each under its first reason."""
+    line = np.array([number for number, _ in chunk], dtype=np.int64)
+    cells = dict(zip(header, zip(*(row for _, row in chunk), strict=True), strict=True))
+    empty = ("",) * len(chunk)
+    numbers = {name: _numbers(cells[name]) if name in cells else np.full(len(chunk), np.nan) for name in NUMBERS}
+    texts = {name: [cell.strip() for cell in cells.get(name, empty)] for name in TEXTS}
+    times, undated = _instants(texts.pop("captured_at"))
+    good = np.ones(len(chunk), dtype=bool)
+    for reason, bad in [*_problems(numbers), ("captured_at is no instant", undated)]:
+        refused[reason] += line[good & bad].tolist()
+        good &= ~bad
+        if not refused[reason]:
+            del refused[reason]
+    kept = np.flatnonzero(good).tolist()
+    return Detections(
+        line=line[good],
+        numbers={name: values[good] for name, values in numbers.items()},
+        texts={name: [values[i] for i in kept] for name, values in texts.items()},
+        captured_at=[times[i] for i in kept],
+    )
+
+
+def _problems(numbers: dict[str, Array]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Reasons to refuse rows, with the rows they are true of. A cell that is no finite number is infinite here."""
+    for name in NUMBERS:
+        yield f"{name} is not a finite number", np.isinf(numbers[name])
+    for name in REQUIRED:
+        yield f"{name} is missing", np.isnan(numbers[name])
+    yield f"lat is beyond {LARGEST_LATITUDE_DEG} degrees", np.abs(numbers["lat"]) > LARGEST_LATITUDE_DEG
+    yield "lon is beyond 180 degrees", np.abs(numbers["lon"]) > 180.0
+    yield "no position: lat 0, lon 0", (numbers["lat"] == 0.0) & (numbers["lon"] == 0.0)
+    for name in ("depth", "range_m", "bearing_sigma_deg", "position_sigma_m", "range_sigma_m"):
+        yield f"{name} is not positive", numbers[name] <= 0.0
+    yield f"range_m is beyond {FARTHEST_M:.0f} m", numbers["range_m"] > FARTHEST_M
+
+
+def _numbers(cells: Sequence[str]) -> Array:
+    """``(n,)``; NaN where a cell is empty, infinite where it is no finite number."""
+    try:
+        values = np.array(cells, dtype=np.float64)
+    except ValueError:
+        return np.array([_number(cell) for cell in cells], dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def _number(cell: str) -> float:
+    if not cell.strip():
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        return math.inf
+    return value if math.isfinite(value) else math.inf
+
+
+def _instants(cells: Sequence[str]) -> tuple[list[datetime | None], NDArray[np.bool_]]:
+    """UTC instants (None where a cell is empty), and where a cell is none."""
+    known: dict[str, datetime | None] = {"": None}
+    bad: set[str] = set()
+    for cell in set(cells) - {""}:
+        try:
+            known[cell] = _instant(cell)
+        except (ValueError, OverflowError):
+            known[cell] = None
+            bad.add(cell)
+    return [known[cell] for cell in cells], np.array([cell in bad for cell in cells], dtype=bool)
+
+
+def _instant(cell: str) -> datetime:
+    """Of ISO 8601 (UTC where it names no zone) or milliseconds since 1970, as Mapillary writes them."""
+    if cell.isdigit() and len(cell) > 8:
+        return UNDATED + timedelta(milliseconds=int(cell))
+    moment = datetime.fromisoformat(cell)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _joined(parts: Sequence[Detections], refused: dict[str, list[int]]) -> Detections:
+    return Detections(
+        line=np.concatenate([part.line for part in parts]) if parts else np.zeros(0, dtype=np.int64),
+        numbers={name: np.concatenate([part.numbers[name] for part in parts]) if parts else np.zeros(0) for name in NUMBERS},
+        texts={name: [text for part in parts for text in part.texts[name]] for name in TEXTS if name != "captured_at"},
+        captured_at=[moment for part in parts for moment in part.captured_at],
+        refused=refused,
+    )
+
+
+def locate(detections: Detections, defaults: Defaults | None = None) -> Json:
+    """The objects that the detections show: a FeatureCollection (RFC 7946), the same whatever the order of the rows.
+
+    The member ``kryss`` tells what was read, refused and found.
+    """
+    sightings, lines, scales = sightings_of(detections, defaults or Defaults())
+    features = [_feature(one, lines) for group in _areas(sightings) for one in fuse(group)]
+    features.sort(key=lambda one: (one["properties"]["class"], one["geometry"]["coordinates"], one["properties"]["rows"]))
+    collection: Json = {
+        "type": "FeatureCollection",
+        "features": features,
+        "kryss": {
+            "rows": detections.rows_read,
+            "refused": {
+                reason: {"count": len(at), "lines": at[:LINES_TOLD]} for reason, at in sorted(detections.refused.items())
+            },
+            "objects": len(features),
+            "confirmed": sum(one["properties"]["confirmed"] for one in features),
+            "depth_scales": scales,
+        },
+    }
+    if features:
+        collection["bbox"] = _bbox([one["geometry"]["coordinates"] for one in features])
+    return collection
+
+
+Lines = dict[str, list[int]]
+"""Of each photo, the line in the file of its detections by ordinal."""
+
+
+def sightings_of(detections: Detections, defaults: Defaults) -> tuple[list[Sighting], Lines, list[Json]]:
+    """The detections as sightings, their lines in the file, and the depth scales that were used."""
+    if not len(detections):
+        return [], {}, []
+    numbers = detections.numbers
+    photos, sequences = _photos(detections)
+    classes = [name or defaults.class_name for name in detections.texts["class"]]
+    camera_sigma = _or(numbers["position_sigma_m"], defaults.position_sigma_m)
+    bearing_sigma = _or(numbers["bearing_sigma_deg"], defaults.bearing_sigma_deg)
+    bearing = numbers["bearing_deg"] % 360.0
+    order, ordinals = _ordinals(photos, classes, bearing, numbers)
+    ranges, scales = _ranges(detections, photos, classes, camera_sigma, bearing_sigma, order)
+    lon, lat, _ = GEOD.fwd(numbers["lon"], numbers["lat"], bearing, ranges.metres)
+    floats = {
+        "score": _or(numbers["score"], 1.0),
+        "camera_lon": numbers["lon"],
+        "camera_lat": numbers["lat"],
+        "camera_sigma_m": camera_sigma,
+        "bearing_deg": bearing,
+        "bearing_sigma_deg": bearing_sigma,
+        "range_m": ranges.metres,
+        "range_sigma_m": ranges.sigma,
+        "range_shared_sigma_m": ranges.shared_sigma,
+        "range_sequence_sigma_m": ranges.sequence_sigma,
+        "lon": np.asarray(lon),
+        "lat": np.asarray(lat),
+    }
+    listed = order.tolist()
+    columns: dict[str, Iterable[Any]] = {name: values[order].tolist() for name, values in floats.items()}
+    columns |= {
+        "image_id": (photos[i] for i in listed),
+        "model_key": repeat(""),
+        "ordinal": ordinals[order].tolist(),
+        "sequence_id": (sequences[i] for i in listed),
+        "captured_at": (detections.captured_at[i] or UNDATED for i in listed),
+        "class_name": (classes[i] for i in listed),
+        "pose_origin": np.where(camera_sigma[order] < BETTER_THAN_GPS_M, "sfm", "gps").tolist(),
+        "method": (ranges.method[i] for i in listed),
+        "covariance": zip(
+            *_covariances(bearing, bearing_sigma, ranges.metres, ranges.sigma, camera_sigma)[order].T.tolist(), strict=True
+        ),
+        "height_m": repeat(None),
+        "height_sigma_m": repeat(None),
+    }
+    sightings = [Sighting(*row) for row in zip(*(columns[one.name] for one in fields(Sighting)), strict=False)]
+    lines: Lines = defaultdict(list)
+    for i in listed:
+        lines[photos[i]].append(int(detections.line[i]))
+    return sightings, lines, scales
+
+
+def _or(values: Array, default: float) -> Array:
+    return np.where(np.isnan(values), default, values)
+
+
+def _photos(detections: Detections) -> tuple[list[str], list[str]]:
+    """Image and sequence of every row. Without an id, rows of one place and time are one photo, and a photo is a sequence."""
+    at = zip(detections.numbers["lat"].tolist(), detections.numbers["lon"].tolist(), detections.captured_at, strict=True)
+    photos = [
+        given or (f"{lat!r} {lon!r}" if moment is None else f"{lat!r} {lon!r} {moment.isoformat()}")
+        for given, (lat, lon, moment) in zip(detections.texts["image_id"], at, strict=True)
+    ]
+    return photos, [given or photo for given, photo in zip(detections.texts["sequence_id"], photos, strict=True)]
+
+
+def _ordinals(
+    photos: Sequence[str], classes: Sequence[str], bearing: Array, numbers: dict[str, Array]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """``(n,)`` rows in an order that only their content decides, and each row's number within its photo."""
+    photo, kind = _codes(photos), _codes(classes)
+    others = [_or(numbers[name], -1.0) for name in NUMBERS if name != "bearing_deg"]
+    order = np.lexsort((*others, bearing, kind, photo))
+    begins = np.flatnonzero(np.diff(photo[order], prepend=-1))
+    ordinals = np.empty(len(order), dtype=np.intp)
+    ordinals[order] = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
+    return order, ordinals
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """``(n,)`` metres, and the errors of the whole and of its shared parts."""
+
+    metres: Array
+    sigma: Array
+    shared_sigma: Array
+    sequence_sigma: Array
+    method: list[str]
+
+
+def _ranges(
+    detections: Detections,
+    photos: Sequence[str],
+    classes: Sequence[str],
+    camera_sigma: Array,
+    bearing_sigma: Array,
+    order: NDArray[np.intp],
+) -> tuple[_Ranges, list[Json]]:
+    """Each row's distance: as given, else from its depth, else the usual one with a broad error."""
+    given, depth = detections.numbers["range_m"], detections.numbers["depth"]
+    by_depth = np.isnan(given) & ~np.isnan(depth)
+    metres = np.where(np.isnan(given), PRIOR_RANGE_M, given)
+    sigma = np.where(np.isnan(given), PRIOR_RANGE_M * PRIOR_LOG_SIGMA, _or(detections.numbers["range_sigma_m"], np.nan))
+    sigma = np.where(np.isnan(sigma), RANGE_SIGMA * metres, sigma)
+    shared, of_sequence = np.zeros(len(metres)), np.zeros(len(metres))
+    told: list[Json] = []
+    rows = order[by_depth[order]]
+    if len(rows):
+        rays = _rays(detections, photos, classes, camera_sigma, bearing_sigma, rows)
+        scale = depth_scale(rays)
+        told.append(_told(scale, None, len(rows)))
+        factor = np.full(len(rows), scale.factor)
+        shared_log = np.full(len(rows), scale.log_sigma)
+        of_drive = np.array([bool(detections.texts["sequence_id"][i]) for i in rows.tolist()])
+        sequence_log = np.where(of_drive, SEQUENCE_SCALE_SIGMA, 0.0)
+        for name, part in _large_sequences(detections.texts["sequence_id"], rows):
+            scale = depth_scale(_some(rays, part), PAIRS_OF_A_SEQUENCE)
+            if scale.estimated:
+                factor[part], shared_log[part], sequence_log[part] = scale.factor, 0.0, scale.log_sigma
+                told.append(_told(scale, name, len(part)))
+        metres[rows] = factor * depth[rows]
+        shared[rows], of_sequence[rows] = shared_log * metres[rows], sequence_log * metres[rows]
+        sigma[rows] = metres[rows] * np.sqrt(DEPTH_SIGMA**2 + shared_log**2 + sequence_log**2)
+    method = np.where(~np.isnan(given), "range", np.where(by_depth, "depth", "prior")).tolist()
+    return _Ranges(metres, sigma, shared, of_sequence, method), told
+
+
+def _rays(
+    detections: Detections,
+    photos: Sequence[str],
+    classes: Sequence[str],
+    camera_sigma: Array,
+    bearing_sigma: Array,
+    rows: NDArray[np.intp],
+) -> Rays:
+    lon, lat = detections.numbers["lon"][rows], detections.numbers["lat"][rows]
+    frame = frame_for(lon.tolist(), lat.tolist())
+    listed = rows.tolist()
+    return Rays(
+        camera=frame.to_xy(lon, lat),
+        bearing=np.radians(detections.numbers["bearing_deg"][rows] - frame.convergence_deg(lon, lat)),
+        depth=detections.numbers["depth"][rows],
+        camera_sigma=camera_sigma[rows],
+        bearing_sigma=np.radians(bearing_sigma[rows]),
+        photo=_codes([photos[i] for i in listed]),
+        kind=_codes([classes[i] for i in listed]),
+    )
+
+
+def _codes(names: Sequence[str]) -> NDArray[np.int64]:
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _some(rays: Rays, part: NDArray[np.intp]) -> Rays:
+    return Rays(
+        rays.camera[part],
+        rays.bearing[part],
+        rays.depth[part],
+        rays.camera_sigma[part],
+        rays.bearing_sigma[part],
+        np.unique(rays.photo[part], return_inverse=True)[1].astype(np.int64),
+        rays.kind[part],
+    )
+
+
+def _large_sequences(sequences: Sequence[str], rows: NDArray[np.intp]) -> list[tuple[str, NDArray[np.intp]]]:
+    """Ids of the sequences that have enough of the ``rows`` for a scale of their own, with their places in ``rows``."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows.tolist()):
+        places[sequences[row]].append(place)
+    large = sorted(
+        (name for name in places if name and len(places[name]) >= ROWS_FOR_A_SCALE), key=lambda n: (-len(places[n]), n)
+    )
+    return [(name, np.array(places[name])) for name in large[:MOST_SCALES]]
+
+
+def _told(scale: DepthScale, sequence_id: str | None, rows: int) -> Json:
+    return {
+        "sequence_id": sequence_id,
+        "metres_per_unit": round(scale.factor, 4),
+        "log_sigma": round(scale.log_sigma, 3),
+        "estimated": scale.estimated,
+        "rows": rows,
+    }
+
+
+def _covariances(
+    bearing_deg: Array, bearing_sigma_deg: Array, range_m: Array, range_sigma_m: Array, camera_sigma_m: Array
+) -> Array:
+    """``(n, 3)`` of points at a bearing and range from uncertain cameras: `place.ground_covariance` of many."""
+    east, north = np.sin(np.radians(bearing_deg)), np.cos(np.radians(bearing_deg))
+    along, across = range_sigma_m**2, (range_m * np.radians(np.minimum(bearing_sigma_deg, 60.0))) ** 2
+    camera = camera_sigma_m**2
+    return np.column_stack(
+        [
+            along * east**2 + across * north**2 + camera,
+            (along - across) * east * north,
+            along * north**2 + across * east**2 + camera,
+        ]
+    )
+
+
+def _areas(sightings: Sequence[Sighting]) -> Iterator[list[Sighting]]:
+    """Sightings of neighbouring cells together: a file may hold cities of two continents, a metric frame may not."""
+    if not sightings:
+        return
+    columns = int(360.0 / CELL_DEG)
+    lon = np.array([one.camera_lon for one in sightings])
+    lat = np.array([one.camera_lat for one in sightings])
+    cell = np.column_stack([np.floor((lon + 180.0) / CELL_DEG).astype(int) % columns, np.floor(lat / CELL_DEG).astype(int)])
+    cells, number = np.unique(cell, axis=0, return_inverse=True)
+    place = {(int(x), int(y)): k for k, (x, y) in enumerate(cells)}
+    links = [
+        (k, place[near])
+        for (x, y), k in place.items()
+        for near in (((x + 1) % columns, y), (x, y + 1), ((x + 1) % columns, y + 1), ((x - 1) % columns, y + 1))
+        if near in place
+    ]
+    first, second = zip(*links, strict=True) if links else ((), ())
+    graph = sparse.coo_matrix((np.ones(len(links)), (first, second)), shape=(len(cells), len(cells)))
+    area = connected_components(graph, directed=False)[1][number.ravel()]
+    for rows in np.split(np.argsort(area, kind="stable"), np.cumsum(np.bincount(area))[:-1]):
+        yield [sightings[i] for i in rows.tolist()]
+
+
+def _feature(one: FusedObject, lines: Lines) -> Json:
+    views = len({sighting.image_id for sighting in one.sightings})
+    lon, lat = float(wrap_deg(one.lon)), one.lat
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [_rounded(lon, COORDINATE_DECIMALS), _rounded(lat, COORDINATE_DECIMALS)]},
+        "properties": {
+            "class": one.class_name,
+            "views": views,
+            "confirmed": views > 1,
+            "error_radius_m": _rounded(one.error_radius_m, 2),
+            "error_radius_68_m": _rounded(_radius_68_m(one.covariance), 2),
+            "covariance": dict(
+                zip(("east_east", "east_north", "north_north"), (_rounded(v, 4) for v in one.covariance), strict=True)
+            ),
+            "facing_deg": None if one.facing_deg is None else _rounded(one.facing_deg, 1) % 360.0,
+            "height_m": None if one.height_m is None else _rounded(one.height_m, 2),
+            "method": ",".join(sorted({sighting.method for sighting in one.sightings})),
+            "rows": sorted(lines[sighting.image_id][sighting.ordinal] for sighting in one.sightings),
+        },
+    }
+
+
+def _rounded(value: float, decimals: int) -> float:
+    return round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _radius_68_m(covariance: Covariance) -> float:
+    """Radius of the circle that holds 68 % of a two-dimensional normal distribution."""
+    east, cross, north = covariance
+    small, large = np.linalg.eigvalsh([[east, cross], [cross, north]])
+    ratio = np.sqrt(max(small, 0.0) / large) if large > 0 else 0.0
+    return float(np.sqrt(max(large, 0.0)) * np.interp(ratio, np.linspace(0, 1, len(_RADIUS_68)), _RADIUS_68))
+
+
+def _bbox(points: Sequence[Sequence[float]]) -> list[float]:
+    """West, south, east, north; west of points across 180 degrees is larger than east (RFC 7946, section 5.2)."""
+    lons = sorted({point[0] for point in points})
+    lats = [point[1] for point in points]
+    gaps = [(after - before, after, before) for before, after in pairwise(lons)]
+    around = (lons[0] + 360.0 - lons[-1], lons[0], lons[-1])
+    _, west, east = max([around, *gaps], key=lambda gap: gap[0])
+    return [west, min(lats), east, max(lats)]
