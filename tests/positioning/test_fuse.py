@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kryss.model import FusedObject
-from kryss.positioning.frame import GEOD, destination, frame_for
-from kryss.positioning.fuse import _cost, _Data, _innovation, _new_cluster, error_radius_m, fuse, sighting_key
+from kryss.positioning.frame import GEOD, destination
+from kryss.positioning.fuse import error_radius_m, fuse
 
 LIGHT = "object--traffic-light--general-upright"
 STOP = "regulatory--stop--g1"
@@ -192,13 +192,3 @@ def test_stated_radii_hold_most_of_the_truth_and_errors_stay_small(street: Modul
             found_within.append(error < one.error_radius_m)
     assert np.mean(found_within) >= 0.9
     assert np.median(off) < 1.0 and max(off) < 2.5
-
-
-def test_the_written_out_cost_is_the_likelihood_of_the_matrix_form(street: ModuleType) -> None:
-    rows = sorted(street.sightings(street.drive("d"), [street.Thing(street.SIGN, 4.0, 0.0)], noise=2.0), key=sighting_key)
-    data = _Data.of(rows, frame_for([one.lon for one in rows], [one.lat for one in rows]))
-    cluster = _new_cluster(data, [0, 2, 3])
-    for index in range(len(rows)):
-        residual, _, innovation = _innovation(data, index, cluster)
-        expected = residual @ np.linalg.solve(innovation, residual) + np.log(np.linalg.det(innovation))
-        assert _cost(data, index, cluster, exclusive=False) == pytest.approx(expected)

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from kryss.history.looking import ENDED_BELOW, Looks, Verdict, judge
 from kryss.model import FusedObject, Image, ObjectStatus, StreetObject
 from kryss.positioning.frame import frame_for, wrap_deg
-from kryss.positioning.fuse import TWIN_M, family, sighting_key
+from kryss.positioning.table import family, sighting_key
 from kryss.positioning.poses import TrustedPose
 
 SAME_FRONT_DEG = 60.0
@@ -26,6 +26,8 @@ OBJECT_NAMESPACE = uuid.UUID("6f0d3f0e-6c4e-5d0c-9a5e-3f6b2b8a7c11")
 FACING_DECIMALS = 1
 HEIGHT_DECIMALS = 2
 """What is believed must not flicker with the last bits of an estimate."""
+TWIN_M = 4.0
+"""Another class of one family this close by, seen only later, is the sign that came in its place."""
 MOVED_CHI2 = 9.2
 MOVED_M = 10.0
 """A cluster without any known sighting takes the id of an object without a cluster only this close by."""

@@ -1,0 +1,106 @@
+"""How drives lie on each other: what each sequence's poses are off by, before it is known which of their objects are the same.
+
+Every object of one drive is tied to its possible counterparts in the others with the probability that they are one
+(expectation), the drives are moved so that likely counterparts meet (maximisation), and so on: iterative closest points with
+soft assignments (Granger and Pennec 2002, "Multi-scale EM-ICP"), whose gates shrink as the drives' errors become known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from kryss.positioning.adjust import Corrections, Solver, linearise, pose_sigma, sums
+from kryss.positioning.associate import MISREAD, Clusters, density_of, faces_alike, log_density
+from kryss.positioning.table import Array, Codes, Scene
+
+REACH_M = 20.0
+"""Counterparts are not looked for farther away: three times what two raw GPS positions differ by."""
+ROUNDS = 8
+
+
+def align(scene: Scene, tracks: Clusters, corrections: Corrections) -> Corrections:
+    """The corrections with which objects of different sequences meet. ``tracks``: clusters of one sequence each."""
+    sequences = scene.sequences
+    sequence = scene.sequence[tracks.first]
+    effect = _effect(scene, tracks, corrections)
+    own = tracks.objects.own[:, :2, :2]
+    a, b = _candidates(scene, tracks, sequence)
+    if not len(a):
+        return corrections
+    chance = density_of(scene, tracks.first[a])
+    misread = np.where(tracks.kind[a] == tracks.kind[b], 0.0, np.log(MISREAD))
+    prior = pose_sigma(scene) ** -2
+    value, covariance = np.zeros((sequences, 4)), Corrections.prior(scene).covariance
+    noise = own[a] + own[b]
+    information = np.linalg.inv(noise)
+    for _ in range(ROUNDS):
+        moved = tracks.objects.state[:, :2] + np.einsum("kij,kj->ki", effect, value[sequence])
+        apart = moved[a] - moved[b]
+        open_ = effect @ covariance[sequence] @ effect.transpose(0, 2, 1)
+        gain = log_density(apart, noise + open_[a] + open_[b]) - np.log(chance) + misread
+        weight = _probability(gain, a, b, sequence, sequences, tracks.count)
+        weight[weight < 1e-3] = 0.0
+        mates = 1.0 + np.bincount(a, weight, tracks.count) + np.bincount(b, weight, tracks.count)
+        # k drives that see one object make k (k - 1) / 2 pairs of k positions: each pair counts 2 / k.
+        precise = information * (weight * 4.0 / (mates[a] + mates[b]))[:, None, None]
+        residual = tracks.objects.state[a, :2] - tracks.objects.state[b, :2]
+        of_a, of_b = effect[a], -effect[b]
+        solver = Solver(_normal(prior, of_a, of_b, precise, sequence[a], sequence[b]))
+        slope = -prior * corrections.value
+        slope -= sums(np.einsum("pji,pjk,pk->pi", of_a, precise, residual), sequence[a], sequences)
+        slope -= sums(np.einsum("pji,pjk,pk->pi", of_b, precise, residual), sequence[b], sequences)
+        value = solver.solve(slope.ravel()).reshape(sequences, 4)
+        covariance = solver.blocks(np.arange(sequences) * 4, 4)
+    return Corrections(corrections.value + value, covariance, corrections.photo, corrections.photo_covariance)
+
+
+def _effect(scene: Scene, tracks: Clusters, corrections: Corrections) -> Array:
+    """``(k, 2, 4)`` how a track moves with the correction of its sequence."""
+    rows = tracks.rows
+    linear = linearise(scene, rows, tracks.objects.state[tracks.labels], corrections.of(scene, rows))
+    weighted = linear.by_sequence * (tracks.objects.weight[:, None] / linear.variance)[:, :, None]
+    cross = sums(linear.by_object.transpose(0, 2, 1) @ weighted, tracks.labels, tracks.count)
+    return np.asarray(-(tracks.objects.own @ cross)[:, :2])
+
+
+def _candidates(scene: Scene, tracks: Clusters, sequence: Codes) -> tuple[Codes, Codes]:
+    """Pairs of tracks of different sequences that may show one object."""
+    placed = np.column_stack([tracks.objects.state[:, :2], tracks.family * (4 * REACH_M)])
+    pairs = cKDTree(placed).query_pairs(REACH_M, output_type="ndarray")
+    pairs = pairs[sequence[pairs[:, 0]] != sequence[pairs[:, 1]]]
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    a, b = pairs[:, 0], pairs[:, 1]
+    alike = faces_alike(scene, tracks, a, b)
+    return a[alike], b[alike]
+
+
+def _probability(gain: Array, a: Codes, b: Codes, sequence: Codes, sequences: int, count: int) -> Array:
+    """``(p,)`` that each pair is one object, against every other counterpart in the same sequence, and none."""
+    odds = np.exp(np.minimum(gain, 50.0))
+    both = np.ones(len(gain))
+    for one, other in ((a, b), (b, a)):
+        key = one * sequences + sequence[other]
+        _, group = np.unique(key, return_inverse=True)
+        both = both * odds / (1.0 + np.bincount(group, odds)[group])
+    return both
+
+
+def _normal(prior: Array, of_a: Array, of_b: Array, precise: Array, first: Codes, second: Codes) -> sparse.csc_matrix:
+    """``(4q, 4q)`` normal matrix of the sequences' corrections."""
+    sequences = len(prior)
+    blocks = np.zeros((sequences, 4, 4))
+    blocks[:, range(4), range(4)] = prior
+    rows, columns, values = [np.arange(sequences)], [np.arange(sequences)], [blocks]
+    for left, row in ((of_a, first), (of_b, second)):
+        for right, column in ((of_a, first), (of_b, second)):
+            rows.append(row)
+            columns.append(column)
+            values.append(left.transpose(0, 2, 1) @ precise @ right)
+    at, to = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    return sparse.csc_matrix(
+        (np.concatenate(values).ravel(), ((row[:, None, None] * 4 + at).ravel(), (column[:, None, None] * 4 + to).ravel())),
+        shape=(4 * sequences, 4 * sequences),
+    )
