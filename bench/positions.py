@@ -3,8 +3,9 @@
     ./kryss bench positions [--quick] [--only DATA ...] [--leave-one-out] [--json FILE] [--report FILE]
 
 Precision, recall and F1 are one to one whatever the classes (score_positions.py); errors are one to one within 15 m, class
-by class; `worst` is the largest error of an object seen in two or more photos; `in 68 %` and `in 95 %` say how often the
-truth lies inside the stated region. Data beside the checkout (../shared/data) are left out where they are absent.
+by class. `confirmed` are objects seen in two or more photos; `worst` is the largest error of one of them. `in 68 %` and
+`in 95 %` say how often the truth lies inside the stated region. Data beside the checkout (../shared/data) are left out where
+they are absent.
 """
 
 from __future__ import annotations
@@ -327,6 +328,8 @@ def row_of(parts: Sequence[Measured]) -> Row:
         "mean_m": total.mean_m,
         "median_m": total.percentile_m(50),
         "p95_m": total.percentile_m(95),
+        "median_confirmed_m": total.percentile_m(50, confirmed=True),
+        "p95_confirmed_m": total.percentile_m(95, confirmed=True),
         "worst_m": total.worst_confirmed_m,
         "inside_68": inside_68,
         "inside_95": inside_95,
@@ -424,7 +427,7 @@ def comparison_table(rows: Sequence[Row], first: str) -> str:
     """Markdown of the rows of :func:`compare` and :func:`leave_one_out`."""
     head = [
         *("data", first, "objects", "estimates", "P / R / F1 at 2 m", "at 4 m", "at 6 m", "F1 at 4 m, confirmed"),
-        *("mean m", "median m", "p95 m", "worst m", "in 68 %", "in 95 %", "s", "MB"),
+        *("mean m", "median m", "p95 m", "median / p95 m, confirmed", "worst m", "in 68 %", "in 95 %", "s", "MB"),
     ]
     lines = []
     for row in rows:
@@ -437,6 +440,7 @@ def comparison_table(rows: Sequence[Row], first: str) -> str:
                 *(" / ".join(figure(value, 2) for value in found) for found in row["found"]),
                 figure(row["found_confirmed"][1][2], 2),
                 *(figure(row[key], 2) for key in ("mean_m", "median_m", "p95_m")),
+                " / ".join(figure(row[key], 2) for key in ("median_confirmed_m", "p95_confirmed_m")),
                 figure(row["worst_m"], 1),
                 *(figure(100 * row[key], 0) for key in ("inside_68", "inside_95")),
                 *(figure(row["seconds"], 1), figure(row["peak_mb"], 0)),

@@ -92,6 +92,15 @@ def test_the_worst_is_measured_from_the_object_it_was_made_from() -> None:
     assert np.isnan(score(alone, true).worst_confirmed_m)
 
 
+def test_confirmed_objects_have_errors_of_their_own() -> None:
+    true = np.array([[0.0, 0.0], [40.0, 0.0]])
+    found = estimates(true[:1] + 1.0, photos=2) + estimates(true[1:] + 5.0, photos=1)
+    both = score(found, truths(true))
+    assert both.percentile_m(100) == pytest.approx(5 * 2**0.5, abs=0.01)
+    assert both.percentile_m(100, confirmed=True) == pytest.approx(2**0.5, abs=0.01)
+    assert [one.estimates for one in both.confirmed] == [1, 1, 1]
+
+
 def test_several_sets_are_scored_as_one() -> None:
     true = truths(np.array([[0.0, 0.0], [40.0, 0.0]]))
     both = score(estimates(np.array([[1.0, 0.0], [41.0, 0.0]]), photos=2), true)

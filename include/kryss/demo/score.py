@@ -87,6 +87,8 @@ class Score:
     """The same of the estimates seen in two or more photos."""
     errors_m: Array
     """Of the estimates matched within :data:`ERROR_GATE_M`, class by class."""
+    confirmed_errors_m: Array
+    """Those of the confirmed estimates among them."""
     worst_confirmed_m: float
     """Largest error of a confirmed estimate: from the object it was made from where that is known, else the nearest."""
     chi2: Array
@@ -96,8 +98,9 @@ class Score:
     def mean_m(self) -> float:
         return float(self.errors_m.mean()) if len(self.errors_m) else float("nan")
 
-    def percentile_m(self, percent: float) -> float:
-        return float(np.percentile(self.errors_m, percent)) if len(self.errors_m) else float("nan")
+    def percentile_m(self, percent: float, confirmed: bool = False) -> float:
+        errors = self.confirmed_errors_m if confirmed else self.errors_m
+        return float(np.percentile(errors, percent)) if len(errors) else float("nan")
 
     @property
     def coverage(self) -> tuple[float, float]:
@@ -111,12 +114,13 @@ def score(estimates: Sequence[Estimate], truth: Sequence[Truth], origins: Sequen
     """Every figure of the estimates against the truth; ``origins``: what ``Estimate.of`` counts in, if not ``truth``."""
     confirmed = [one for one in estimates if one.photos >= 2]
     pairs = one_to_one(estimates, truth, ERROR_GATE_M, by_class=True)
-    errors = np.array([metres for _, _, metres in pairs])
+    errors = np.array([metres for _, _, metres in pairs], dtype=float)
     chi2 = [_chi2(estimates[i], truth[j]) for i, j, _ in pairs if estimates[i].covariance is not None]
     return Score(
         tuple(_found(estimates, truth, within) for within in TOLERANCES_M),
         tuple(_found(confirmed, truth, within) for within in TOLERANCES_M),
         errors,
+        errors[np.array([estimates[i].photos >= 2 for i, _, _ in pairs], dtype=bool)],
         _worst_m(confirmed, truth, truth if origins is None else origins),
         np.array(chi2),
     )
@@ -135,6 +139,7 @@ def pooled(scores: Sequence[Score]) -> Score:
         together([one.found for one in scores]),
         together([one.confirmed for one in scores]),
         np.concatenate([one.errors_m for one in scores]),
+        np.concatenate([one.confirmed_errors_m for one in scores]),
         float(np.fmax.reduce([one.worst_confirmed_m for one in scores])),
         np.concatenate([one.chi2 for one in scores]),
     )
