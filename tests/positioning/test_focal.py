@@ -120,6 +120,20 @@ def test_the_order_of_photos_does_not_matter(street: ModuleType) -> None:
     )
 
 
+def test_a_thing_that_does_not_stand_still_is_left_out_of_the_fit(street: ModuleType) -> None:
+    images = [bare(one) for one in street.drive("d", photos=22)]
+    boxes = seen(street, images, along_the_road(street), 0.6, 1.0)
+    fast = defaultdict(list, {key: list(row) for key, row in boxes.items()})
+    for i, image in enumerate(images[:8]):
+        left, size = 300.0 + 70.0 * i, 20.0 * 1.5**i
+        fast[image.id].append(
+            Detection(image.id, "m@1", 9, "regulatory--no-entry--g1", 0.9, (left, 400, left + size, 400 + size))
+        )
+    poses = street.trusted(images)
+    with_it, without = (calibrated({one.id: one for one in images}, rows, poses)["d-0"] for rows in (fast, boxes))
+    assert with_it.image.camera_parameters == pytest.approx(without.image.camera_parameters, rel=0.01)
+
+
 def test_signs_that_stay_as_large_tell_nothing(street: ModuleType) -> None:
     images = [bare(one) for one in street.drive("d", photos=6)]
     boxes = {one.id: [Detection(one.id, "m@1", 0, SIGNS[0], 0.9, (600, 400, 640, 440))] for one in images}

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from kryss.model import Detection, Image
+from kryss.model import Detection, Image, PoseOrigin
 from kryss.positioning.boxes import View, views
 from kryss.positioning.camera import ASSUMED_FOCAL, ASSUMED_FOCAL_SIGMA, intrinsics, is_spherical
 from kryss.positioning.frame import frame_for, wrap_deg
@@ -41,7 +41,7 @@ SAME_MODEL_SIGMA = 0.02
 ONE_PHOTO_SIGMA = 0.05
 LEAST_SIGMA = 0.03
 """Of a focal length from views: no lens is without distortion."""
-GRID = np.linspace(-0.9, 0.9, 13)
+GRID = np.linspace(-0.75, 0.75, 11)
 """Log of focal length over the prior's, at which bearings and ranges are worked out; between them they are smooth."""
 TRACK_GAP_M = (1.0, 45.0)
 """Way between two photos of a track."""
@@ -50,11 +50,14 @@ SHRINK = 0.8
 GROWTH = 1.15
 """A box that grows less than this along its track tells no distance."""
 MOST_TRACKS = 12
+MOST_MISFIT = 3.0
+MOST_PRIOR_SIGMAS = 3.0
+"""A fit that is farther from all that is known of cameras has seen something else."""
 COMMON_SIZE_SIGMA = 0.10
 """Sizes of signs err together: a town of small signs."""
 OWN_YAW_SIGMA = math.radians(2.0)
 """Of one heading against the others of its sequence, at most: most of a compass's error is common."""
-OWN_POSITION_SHARE = 0.3
+OWN_POSITION_SHARE: dict[PoseOrigin, float] = {"sfm": 0.3, "gps": 0.7}
 """Of a position's error: what neighbours in a sequence do not share."""
 
 
@@ -108,59 +111,113 @@ def from_views(
     region: str,
     prior: tuple[float, float, str],
 ) -> tuple[float, float, str]:
-    """The prior, improved by the signs that photos of one sequence and camera saw from several places."""
+    """The prior, improved by the signs that photos of one sequence and camera saw from several places.
+
+    A track that does not fit the others (two signs taken for one, a false box) is dropped, and the rest fitted anew.
+    """
     tracks = _tracks(members, detections, poses, region, prior[0])
-    if not tracks:
-        return prior
-    spots = [spot for track in tracks for spot in track]
-    shares = np.cumsum([0, *(len(track) for track in tracks)])
-    which = np.repeat(np.arange(len(tracks)), [len(track) for track in tracks])
-    poses_of = [poses[view.image.id] for view, _ in spots]
-    frame = frame_for([one.pose.lon for one in poses_of], [one.pose.lat for one in poses_of])
-    camera = frame.to_xy([one.pose.lon for one in poses_of], [one.pose.lat for one in poses_of])
-    bearing, log_range = _by_focal([view for view, _ in spots], region, prior[0])
-    sigma_position = OWN_POSITION_SHARE * np.array([one.sigma_m for one in poses_of])
-    sigma_heading = np.radians([one.heading_sigma_deg for one in poses_of])
-    sigma_yaw, sigma_turn = float(np.median(sigma_heading)), np.minimum(sigma_heading, OWN_YAW_SIGMA)
-    sigma_size = np.array([view.size.sigma_fraction if view.size else 1.0 for view, _ in (track[0] for track in tracks)])
-    sigma_edge = np.array([view.tall_sigma for view, _ in spots])
-    sigma_side = np.radians([view.edge_sigma_deg for view, _ in spots])
+    while tracks:
+        log_focal, sigma, misfit = _solve(_Scene.of(tracks, region, prior))
+        fitting = [track for track, one in zip(tracks, misfit, strict=True) if one <= MOST_MISFIT]
+        if len(fitting) == len(tracks):
+            if abs(log_focal) > MOST_PRIOR_SIGMAS * prior[1] or not math.isfinite(sigma):
+                return prior
+            sigma = min(max(sigma, LEAST_SIGMA), prior[1])
+            return prior[0] * math.exp(log_focal), sigma, f"views of {len(tracks)} signs; {prior[2]}"
+        tracks = fitting
+    return prior
 
-    def at(log_focal: float, table: Array) -> Array:
-        place = np.clip((log_focal - GRID[0]) / (GRID[1] - GRID[0]), 0.0, len(GRID) - 1.001)
-        low = int(place)
-        return np.asarray(table[low] + (place - low) * (table[low + 1] - table[low]), dtype=np.float64)
 
-    def residuals(state: Array) -> Array:
-        log_focal, yaw, common = state[:3]
+@dataclass(frozen=True)
+class _Scene:
+    """n views of t signs as arrays: metres and radians in a local frame."""
+
+    prior_sigma: float
+    track: NDArray[np.intp]
+    """(n,) which sign"""
+    camera: Array
+    """(n, 2)"""
+    bearing: Array
+    """(grid, n) by focal length"""
+    log_range: Array
+    """(grid, n) by focal length and usual size"""
+    sigma_side: Array
+    """(n,) of a bearing: edges of the box and the turn of this photo"""
+    sigma_tall: Array
+    """(n,) relative, of the height of the box"""
+    sigma_position: Array
+    sigma_yaw: float
+    sigma_size: Array
+    """(t,)"""
+
+    @staticmethod
+    def of(tracks: Sequence[Sequence[tuple[View, Range]]], region: str, prior: tuple[float, float, str]) -> _Scene:
+        seen = [view for track in tracks for view, _ in track]
+        poses = [view.trusted for view in seen]
+        lon, lat = [one.pose.lon for one in poses], [one.pose.lat for one in poses]
+        bearing, log_range = _by_focal(seen, region, prior[0])
+        heading_sigma = np.radians([one.heading_sigma_deg for one in poses])
+        return _Scene(
+            prior_sigma=prior[1],
+            track=np.repeat(np.arange(len(tracks)), [len(track) for track in tracks]),
+            camera=frame_for(lon, lat).to_xy(lon, lat),
+            bearing=bearing,
+            log_range=log_range,
+            sigma_side=np.hypot(np.radians([view.edge_sigma_deg for view in seen]), np.minimum(heading_sigma, OWN_YAW_SIGMA)),
+            sigma_tall=np.array([view.tall_sigma for view in seen]),
+            sigma_position=np.array([OWN_POSITION_SHARE[one.pose.origin] * one.sigma_m for one in poses]),
+            sigma_yaw=float(np.median(heading_sigma)),
+            sigma_size=np.array([track[0][0].size.sigma_fraction if track[0][0].size else 1.0 for track in tracks]),
+        )
+
+    def seen(self, state: Array) -> Array:
+        """(n, 2) Residuals of bearings and log ranges over their errors.
+
+        ``state``: log focal length over the prior's, yaw, common log size; then east, north, log size of each sign.
+        """
         sign, size = state[3:].reshape(-1, 3)[:, :2], state[5::3]
-        offset = sign[which] - camera
+        offset = sign[self.track] - self.camera
         distance = np.maximum(np.hypot(offset[:, 0], offset[:, 1]), 1.0)
-        turned = at(log_focal, bearing) - yaw - np.arctan2(offset[:, 0], offset[:, 1])
-        turned = np.arctan2(np.sin(turned), np.cos(turned))
-        grown = at(log_focal, log_range) + size[which] - np.log(distance)
-        seen = np.column_stack(
+        turned = _at(state[0], self.bearing) - state[1] - np.arctan2(offset[:, 0], offset[:, 1])
+        grown = _at(state[0], self.log_range) + size[self.track] - np.log(distance)
+        moved = self.sigma_position / distance
+        return np.column_stack(
             [
-                turned / np.sqrt(sigma_side**2 + sigma_turn**2 + (sigma_position / distance) ** 2),
-                grown / np.sqrt(sigma_edge**2 + (sigma_position / distance) ** 2),
+                np.arctan2(np.sin(turned), np.cos(turned)) / np.hypot(self.sigma_side, moved),
+                grown / np.hypot(self.sigma_tall, moved),
             ]
-        ).ravel()
-        known = [log_focal / prior[1], yaw / sigma_yaw, common / COMMON_SIZE_SIGMA]
-        spread = np.sqrt(np.maximum(sigma_size**2 - COMMON_SIZE_SIGMA**2, COMMON_SIZE_SIGMA**2))
-        return np.concatenate([seen, known, (size - common) / spread])
+        )
 
-    near = shares[1:] - 1
-    start_range, start_bearing = np.exp(at(0.0, log_range)[near]), at(0.0, bearing)[near]
-    start = camera[near] + start_range[:, None] * np.column_stack([np.sin(start_bearing), np.cos(start_bearing)])
-    first = np.concatenate([np.zeros(3), np.column_stack([start, np.zeros(len(tracks))]).ravel()])
-    fit = least_squares(residuals, first, loss="soft_l1", max_nfev=60)
-    normal = fit.jac.T @ fit.jac
-    freedom = max(len(fit.fun) - len(first), 1)
-    worse = float(np.clip(2 * fit.cost / freedom, 1.0, 4.0))
-    sigma = math.sqrt(float(np.linalg.pinv(normal)[0, 0]) * worse)
-    if not fit.success or not math.isfinite(sigma) or not GRID[0] < fit.x[0] < GRID[-1]:
-        return prior
-    return prior[0] * math.exp(fit.x[0]), min(max(sigma, LEAST_SIGMA), prior[1]), f"views of {len(tracks)} signs; {prior[2]}"
+    def residuals(self, state: Array) -> Array:
+        """Residuals of what was seen and of what is known before."""
+        own_size = np.sqrt(np.maximum(self.sigma_size**2 - COMMON_SIZE_SIGMA**2, COMMON_SIZE_SIGMA**2))
+        known = [state[0] / self.prior_sigma, state[1] / self.sigma_yaw, state[2] / COMMON_SIZE_SIGMA]
+        return np.concatenate([self.seen(state).ravel(), known, (state[5::3] - state[2]) / own_size])
+
+    def start(self) -> Array:
+        """Each sign where its nearest view puts it with the prior's focal length."""
+        last = np.flatnonzero(np.append(np.diff(self.track) > 0, True))
+        bearing, metres = _at(0.0, self.bearing)[last], np.exp(_at(0.0, self.log_range)[last])
+        signs = self.camera[last] + metres[:, None] * np.column_stack([np.sin(bearing), np.cos(bearing)])
+        return np.concatenate([np.zeros(3), np.column_stack([signs, np.zeros(len(last))]).ravel()])
+
+
+def _solve(scene: _Scene) -> tuple[float, float, Array]:
+    """Log focal length over the prior's, its error, and the misfit (chi2 over degrees of freedom) of each sign."""
+    fit = least_squares(scene.residuals, scene.start(), loss="soft_l1", max_nfev=60)
+    squared = np.sum(scene.seen(fit.x) ** 2, axis=1)
+    freedom = np.maximum(2 * np.bincount(scene.track) - 3, 1)
+    misfit = np.bincount(scene.track, squared) / freedom
+    worse = float(np.clip(2 * fit.cost / max(len(fit.fun) - len(fit.x), 1), 1.0, 4.0))
+    sigma = math.sqrt(float(np.linalg.pinv(fit.jac.T @ fit.jac)[0, 0]) * worse) if fit.success else math.inf
+    return float(fit.x[0]), sigma, misfit
+
+
+def _at(log_focal: float, table: Array) -> Array:
+    """(n,) Row of a ``(grid, n)`` table at a focal length, between the rows of :data:`GRID`."""
+    place = float(np.clip((log_focal - GRID[0]) / (GRID[1] - GRID[0]), 0.0, len(GRID) - 1.001))
+    low = int(place)
+    return np.asarray(table[low] + (place - low) * (table[low + 1] - table[low]), dtype=np.float64)
 
 
 def _tracks(
