@@ -101,6 +101,18 @@ def test_ranges_are_taken_as_they_are_and_depths_up_to_their_scale(read: Any) ->
     assert {one.image_id for one in sightings} == {sightings[0].image_id}
 
 
+def test_depths_of_the_sky_and_of_the_lens_are_none(read: Any) -> None:
+    rows = [row_towards(x, y, (0.0, 3.0), depth=depth) for (x, y), depth in zip(AROUND, (9, 10, 1e9, 1e-6), strict=True)]
+    sightings, _, _ = sightings_of(read(rows), Defaults())
+    assert sorted(one.method for one in sightings) == ["depth", "depth", "prior", "prior"]
+
+
+def test_no_error_is_taken_to_be_better_than_a_survey(read: Any) -> None:
+    row = {"position_sigma_m": 1e-9, "bearing_sigma_deg": 1e-9, "range_sigma_m": 1e-9, "range_m": 20}
+    ((one,), _, _) = sightings_of(read([row_towards(0, 0, (0.0, 20.0), **row)]), Defaults())
+    assert (one.camera_sigma_m, one.bearing_sigma_deg, one.range_sigma_m) == (0.02, 0.05, pytest.approx(0.2))
+
+
 def test_rows_of_one_place_and_time_are_one_photo_unless_ids_say_otherwise(read: Any) -> None:
     here = {"lat": 51.5, "lon": -0.1, "bearing_deg": 10.0}
     rows = [
@@ -147,7 +159,8 @@ BAD_ROWS = {
     "51.5,180.5,10,,": "lon is beyond 180 degrees",
     "0,0,10,,": "no position: lat 0, lon 0",
     "51.5,0.1,10,-3,": "range_m is not positive",
-    "51.5,0.1,10,1e6,": "range_m is beyond 250 m",
+    "51.5,0.1,10,1e6,": "range_m is not within 0.5 and 250 m",
+    "51.5,0.1,10,0.1,": "range_m is not within 0.5 and 250 m",
     "51.5,0.1,10,,yesterday": "captured_at is no instant",
     "51.5,0.1,10": "more or fewer cells than the header",
     "51.5,0.1,10,,,7": "more or fewer cells than the header",
@@ -161,10 +174,10 @@ def test_bad_rows_are_counted_with_reason_and_line_and_stop_nothing(read: Any) -
     for line, reason in enumerate(BAD_ROWS.values(), 3):
         told.setdefault(reason, []).append(line)
     assert found.refused == told
-    assert (len(found), found.rows_read) == (2, 14)
-    assert found.line.tolist() == [2, 16]
+    assert (len(found), found.rows_read) == (2, 15)
+    assert found.line.tolist() == [2, 17]
     member = locate(found)["kryss"]
-    assert member["rows"] == 14
+    assert member["rows"] == 15
     assert {reason: one["lines"] for reason, one in member["refused"].items()} == told
 
 

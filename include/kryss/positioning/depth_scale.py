@@ -118,7 +118,7 @@ def _agreement(rays: Rays, first: Rows, second: Rows, factor: float) -> Array:
     # The turn by nothing is the pair itself; the others are a lattice that is alike for mirrored worlds.
     turns = 2 * np.pi * np.arange(TURNS) / TURNS
     density = _density(rays, first, second, factor, turns, 7 * turns)
-    reach = factor * np.sqrt(rays.depth[first] * rays.depth[second])
+    reach = np.sqrt((factor * rays.depth[first]) * (factor * rays.depth[second]))
     return np.asarray((density[0] - density[1:].mean(axis=0)) * np.sqrt(reach), dtype=np.float64)
 
 

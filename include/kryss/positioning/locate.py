@@ -40,8 +40,16 @@ RANGE_SIGMA = 0.15
 """Relative error of a ``range_m`` that does not say its own."""
 PRIOR_RANGE_M, PRIOR_LOG_SIGMA = 15.0, 0.6
 """Of an object in a street photo, where nothing is known of its distance: two in three are seen from 8 to 27 m."""
-FARTHEST_M = 250.0
-"""No street photo shows a sign or light from farther away; a range beyond it is in another unit, or wrong."""
+NEAREST_M, FARTHEST_M = 0.5, 250.0
+"""No street photo shows a sign or light from nearer or farther; such a range is in another unit, or wrong."""
+LARGEST_POSITION_SIGMA_M, LARGEST_BEARING_SIGMA_DEG = 100.0, 90.0
+"""What errs by more is no position and no bearing."""
+LEAST_POSITION_SIGMA_M, LEAST_BEARING_SIGMA_DEG, LEAST_RANGE_SIGMA = 0.02, 0.05, 0.01
+"""The best that a survey can do: a smaller error is taken for this one. The range's is relative."""
+LARGEST_RANGE_SIGMA = 2.0
+"""Relative: such a range says nothing."""
+ODD_DEPTH = 100.0
+"""A depth that differs from the file's median by more than this factor is none."""
 LARGEST_LATITUDE_DEG = 89.9
 BETTER_THAN_GPS_M = 2.5
 """A position better than this does not come from a phone's or dash camera's GPS alone."""
@@ -182,7 +190,11 @@ def _problems(numbers: dict[str, Array]) -> Iterator[tuple[str, NDArray[np.bool_
     yield "no position: lat 0, lon 0", (numbers["lat"] == 0.0) & (numbers["lon"] == 0.0)
     for name in ("depth", "range_m", "bearing_sigma_deg", "position_sigma_m", "range_sigma_m"):
         yield f"{name} is not positive", numbers[name] <= 0.0
-    yield f"range_m is beyond {FARTHEST_M:.0f} m", numbers["range_m"] > FARTHEST_M
+    outside = (numbers["range_m"] < NEAREST_M) | (numbers["range_m"] > FARTHEST_M)
+    yield f"range_m is not within {NEAREST_M} and {FARTHEST_M:.0f} m", outside
+    yield f"position_sigma_m is beyond {LARGEST_POSITION_SIGMA_M:.0f} m", numbers["position_sigma_m"] > LARGEST_POSITION_SIGMA_M
+    too_wide = numbers["bearing_sigma_deg"] > LARGEST_BEARING_SIGMA_DEG
+    yield f"bearing_sigma_deg is beyond {LARGEST_BEARING_SIGMA_DEG:.0f} degrees", too_wide
 
 
 def _numbers(cells: Sequence[str]) -> Array:
@@ -272,8 +284,8 @@ def sightings_of(detections: Detections, defaults: Defaults) -> tuple[list[Sight
     numbers = detections.numbers
     photos, sequences = _photos(detections)
     classes = [name or defaults.class_name for name in detections.texts["class"]]
-    camera_sigma = _or(numbers["position_sigma_m"], defaults.position_sigma_m)
-    bearing_sigma = _or(numbers["bearing_sigma_deg"], defaults.bearing_sigma_deg)
+    camera_sigma = np.maximum(_or(numbers["position_sigma_m"], defaults.position_sigma_m), LEAST_POSITION_SIGMA_M)
+    bearing_sigma = np.maximum(_or(numbers["bearing_sigma_deg"], defaults.bearing_sigma_deg), LEAST_BEARING_SIGMA_DEG)
     bearing = numbers["bearing_deg"] % 360.0
     order, ordinals = _ordinals(photos, classes, bearing, numbers)
     ranges, scales = _ranges(detections, photos, classes, camera_sigma, bearing_sigma, order)
@@ -364,31 +376,41 @@ def _ranges(
 ) -> tuple[_Ranges, list[Json]]:
     """Each row's distance: as given, else from its depth, else the usual one with a broad error."""
     given, depth = detections.numbers["range_m"], detections.numbers["depth"]
-    by_depth = np.isnan(given) & ~np.isnan(depth)
-    metres = np.where(np.isnan(given), PRIOR_RANGE_M, given)
-    sigma = np.where(np.isnan(given), PRIOR_RANGE_M * PRIOR_LOG_SIGMA, _or(detections.numbers["range_sigma_m"], np.nan))
-    sigma = np.where(np.isnan(sigma), RANGE_SIGMA * metres, sigma)
-    shared, of_sequence = np.zeros(len(metres)), np.zeros(len(metres))
+    known, n = ~np.isnan(given), len(given)
+    metres = np.where(known, given, PRIOR_RANGE_M)
+    stated = _or(detections.numbers["range_sigma_m"] / metres, RANGE_SIGMA)
+    own = np.where(known, np.clip(stated, LEAST_RANGE_SIGMA, LARGEST_RANGE_SIGMA), PRIOR_LOG_SIGMA)
+    shared, of_sequence = np.zeros(n), np.zeros(n)
+    method = np.where(known, "range", "prior").astype(object)
     told: list[Json] = []
-    rows = order[by_depth[order]]
+    usual = np.median(depth[~np.isnan(depth)]) if not np.isnan(depth).all() else np.nan
+    # Nets say next to nothing, or the largest number they have, where they see the sky or the lens.
+    sane = (depth > usual / ODD_DEPTH) & (depth < usual * ODD_DEPTH)
+    rows = order[(~known & sane)[order]]
     if len(rows):
         rays = _rays(detections, photos, classes, camera_sigma, bearing_sigma, rows)
-        scale = depth_scale(rays)
-        told.append(_told(scale, None, len(rows)))
-        factor = np.full(len(rows), scale.factor)
-        shared_log = np.full(len(rows), scale.log_sigma)
-        of_drive = np.array([bool(detections.texts["sequence_id"][i]) for i in rows.tolist()])
-        sequence_log = np.where(of_drive, SEQUENCE_SCALE_SIGMA, 0.0)
-        for name, part in _large_sequences(detections.texts["sequence_id"], rows):
-            scale = depth_scale(_some(rays, part), PAIRS_OF_A_SEQUENCE)
-            if scale.estimated:
-                factor[part], shared_log[part], sequence_log[part] = scale.factor, 0.0, scale.log_sigma
-                told.append(_told(scale, name, len(part)))
-        metres[rows] = factor * depth[rows]
-        shared[rows], of_sequence[rows] = shared_log * metres[rows], sequence_log * metres[rows]
-        sigma[rows] = metres[rows] * np.sqrt(DEPTH_SIGMA**2 + shared_log**2 + sequence_log**2)
-    method = np.where(~np.isnan(given), "range", np.where(by_depth, "depth", "prior")).tolist()
-    return _Ranges(metres, sigma, shared, of_sequence, method), told
+        scales, told = _scales(rays, detections.texts["sequence_id"], rows)
+        reach = scales[:, 0] * depth[rows]
+        near = (reach >= NEAREST_M) & (reach <= FARTHEST_M)
+        rows, scales = rows[near], scales[near]
+        metres[rows], own[rows], method[rows] = reach[near], DEPTH_SIGMA, "depth"
+        shared[rows], of_sequence[rows] = scales[:, 1], scales[:, 2]
+    sigma = np.sqrt(own**2 + shared**2 + of_sequence**2)
+    return _Ranges(metres, metres * sigma, metres * shared, metres * of_sequence, method.tolist()), told
+
+
+def _scales(rays: Rays, sequences: Sequence[str], rows: NDArray[np.intp]) -> tuple[Array, list[Json]]:
+    """``(m, 3)`` of each row with a depth: metres per unit, and its log error that objects share and that sequences share."""
+    scale = depth_scale(rays)
+    told = [_told(scale, None, len(rows))]
+    found = np.tile([scale.factor, scale.log_sigma, 0.0], (len(rows), 1))
+    found[[bool(sequences[i]) for i in rows.tolist()], 2] = SEQUENCE_SCALE_SIGMA
+    for name, part in _large_sequences(sequences, rows):
+        scale = depth_scale(_some(rays, part), PAIRS_OF_A_SEQUENCE)
+        if scale.estimated:
+            found[part] = scale.factor, 0.0, scale.log_sigma
+            told.append(_told(scale, name, len(part)))
+    return found, told
 
 
 def _rays(
