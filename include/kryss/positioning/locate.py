@@ -26,7 +26,7 @@ from scipy.sparse.csgraph import connected_components
 from kryss.model import Covariance, FusedObject, Sighting
 from kryss.positioning.depth_scale import DEPTH_SIGMA, DepthScale, Rays, depth_scale
 from kryss.positioning.frame import GEOD, frame_for, wrap_deg
-from kryss.positioning.fuse import fuse
+from kryss.positioning.fuse import fusion
 
 Array = NDArray[np.float64]
 Json = dict[str, Any]
@@ -61,7 +61,8 @@ PAIRS_OF_A_SEQUENCE = 2_000
 SEQUENCE_SCALE_SIGMA = 0.10
 """How the scales of one net differ between cameras and drives; fusion settles it from the views."""
 CELL_DEG = 1.0
-"""Areas that no cell of this raster connects are located by themselves, each in a metric frame of its own."""
+"""Areas that no cell of this raster connects have a metric frame each: a file may hold cities of two continents."""
+AREAS_APART_M = 1e7
 CHUNK_ROWS = 50_000
 COORDINATE_DECIMALS = 7
 LINES_TOLD = 20
@@ -253,7 +254,8 @@ def locate(detections: Detections, defaults: Defaults | None = None) -> Json:
     The member ``kryss`` tells what was read, refused and found.
     """
     sightings, lines, scales = sightings_of(detections, defaults or Defaults())
-    features = [_feature(one, lines) for group in _areas(sightings) for one in fuse(group)]
+    fused = fusion(sightings)
+    features = [_feature(one, lines) for one in fused.objects]
     features.sort(key=lambda one: (one["properties"]["class"], one["geometry"]["coordinates"], one["properties"]["rows"]))
     collection: Json = {
         "type": "FeatureCollection",
@@ -263,6 +265,7 @@ def locate(detections: Detections, defaults: Defaults | None = None) -> Json:
             "refused": {
                 reason: {"count": len(at), "lines": at[:LINES_TOLD]} for reason, at in sorted(detections.refused.items())
             },
+            "left_out": dict(sorted(fused.dropped.items())),
             "objects": len(features),
             "confirmed": sum(one["properties"]["confirmed"] for one in features),
             "depth_scales": scales,
@@ -422,11 +425,17 @@ def _rays(
     rows: NDArray[np.intp],
 ) -> Rays:
     lon, lat = detections.numbers["lon"][rows], detections.numbers["lat"][rows]
-    frame = frame_for(lon.tolist(), lat.tolist())
+    camera, bearing = np.empty((len(rows), 2)), np.empty(len(rows))
+    area = _areas(lon, lat)
+    for number in range(int(area.max()) + 1):
+        here = np.flatnonzero(area == number)
+        frame = frame_for(lon[here].tolist(), lat[here].tolist())
+        camera[here] = frame.to_xy(lon[here], lat[here]) + np.array([number * AREAS_APART_M, 0.0])
+        bearing[here] = detections.numbers["bearing_deg"][rows[here]] - frame.convergence_deg(lon[here], lat[here])
     listed = rows.tolist()
     return Rays(
-        camera=frame.to_xy(lon, lat),
-        bearing=np.radians(detections.numbers["bearing_deg"][rows] - frame.convergence_deg(lon, lat)),
+        camera=camera,
+        bearing=np.radians(bearing),
         depth=detections.numbers["depth"][rows],
         camera_sigma=camera_sigma[rows],
         bearing_sigma=np.radians(bearing_sigma[rows]),
@@ -489,16 +498,12 @@ def _covariances(
     )
 
 
-def _areas(sightings: Sequence[Sighting]) -> Iterator[list[Sighting]]:
-    """Sightings of neighbouring cells together: a file may hold cities of two continents, a metric frame may not."""
-    if not sightings:
-        return
+def _areas(lon: Array, lat: Array) -> NDArray[np.intp]:
+    """``(n,)`` number of the area of each point: points of neighbouring cells are of one area."""
     columns = int(360.0 / CELL_DEG)
-    lon = np.array([one.camera_lon for one in sightings])
-    lat = np.array([one.camera_lat for one in sightings])
     cell = np.column_stack([np.floor((lon + 180.0) / CELL_DEG).astype(int) % columns, np.floor(lat / CELL_DEG).astype(int)])
     cells, number = np.unique(cell, axis=0, return_inverse=True)
-    place = {(int(x), int(y)): k for k, (x, y) in enumerate(cells)}
+    place = {(x, y): k for k, (x, y) in enumerate(cells.tolist())}
     links = [
         (k, place[near])
         for (x, y), k in place.items()
@@ -507,9 +512,7 @@ def _areas(sightings: Sequence[Sighting]) -> Iterator[list[Sighting]]:
     ]
     first, second = zip(*links, strict=True) if links else ((), ())
     graph = sparse.coo_matrix((np.ones(len(links)), (first, second)), shape=(len(cells), len(cells)))
-    area = connected_components(graph, directed=False)[1][number.ravel()]
-    for rows in np.split(np.argsort(area, kind="stable"), np.cumsum(np.bincount(area))[:-1]):
-        yield [sightings[i] for i in rows.tolist()]
+    return np.asarray(connected_components(graph, directed=False)[1][number.ravel()], dtype=np.intp)
 
 
 def _feature(one: FusedObject, lines: Lines) -> Json:
