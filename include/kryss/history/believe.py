@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 from kryss.history.looking import ENDED_BELOW, Looks, Verdict, judge
 from kryss.model import FusedObject, Image, ObjectStatus, StreetObject
 from kryss.positioning.frame import frame_for, wrap_deg
-from kryss.positioning.table import family, sighting_key
 from kryss.positioning.poses import TrustedPose
+from kryss.positioning.table import family, sighting_key
 
 SAME_FRONT_DEG = 60.0
 OBJECT_NAMESPACE = uuid.UUID("6f0d3f0e-6c4e-5d0c-9a5e-3f6b2b8a7c11")

@@ -10,13 +10,15 @@ the rest is solved for, and every object gets its full marginal covariance. Outl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from kryss.positioning.table import Array, Codes, Scene
 
@@ -39,6 +41,8 @@ class Corrections:
     """(p, 3): east and north metres and turn of each photo beyond its sequence's"""
     photo_covariance: Array
     """(p, 3, 3) if the objects were known"""
+    doubt: Array
+    """(q,) share of the ties of each sequence to others of which it is not sure that they hold"""
 
     def of(self, scene: Scene, rows: NDArray[np.intp]) -> Array:
         """``(m, 4)`` the whole correction of each of the sightings ``rows``."""
@@ -55,7 +59,7 @@ class Corrections:
         own = _by_photo(scene)
         photo = np.zeros((len(own), 3, 3))
         photo[:, range(3), range(3)] = own**2
-        return Corrections(np.zeros((len(sigma), 4)), covariance, np.zeros((len(own), 3)), photo)
+        return Corrections(np.zeros((len(sigma), 4)), covariance, np.zeros((len(own), 3)), photo, np.zeros(len(sigma)))
 
 
 @dataclass
@@ -77,7 +81,9 @@ def pose_sigma(scene: Scene) -> Array:
     count = np.bincount(scene.sequence, minlength=scene.sequences)
 
     def rms(variance: Array) -> Array:
-        return np.sqrt(np.bincount(scene.sequence, variance, scene.sequences) / np.maximum(count, 1))
+        return np.asarray(
+            np.sqrt(np.bincount(scene.sequence, variance, scene.sequences) / np.maximum(count, 1)), dtype=np.float64
+        )
 
     shift = rms(scene.shared * scene.camera_sigma**2)
     turn = rms(scene.shared * np.maximum(scene.bearing_sigma**2 - scene.pixel_sigma**2, 0.0))
@@ -144,8 +150,17 @@ def linearise(scene: Scene, rows: NDArray[np.intp], state: Array, correction: Ar
 def sums(values: Array, groups: Codes, count: int) -> Array:
     """``(count, ...)`` sums of ``(m, ...)`` by group."""
     flat = values.reshape(len(values), -1)
-    summed = np.column_stack([np.bincount(groups, column, count) for column in flat.T]) if flat.shape[1] else np.zeros((count, 0))
-    return summed.reshape(count, *values.shape[1:])
+    summed = np.column_stack([np.bincount(groups, column, count) for column in flat.T])
+    return np.asarray(summed, dtype=np.float64).reshape(count, *values.shape[1:])
+
+
+def _inverse(matrices: Array) -> Array:
+    return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
+
+
+def _solved(matrices: Array, right: Array) -> Array:
+    """``(m, i)`` of ``(m, i, i)`` and ``(m, i)``."""
+    return np.asarray(np.linalg.solve(matrices, right[:, :, None])[:, :, 0], dtype=np.float64)
 
 
 def first_guess(scene: Scene, rows: NDArray[np.intp], labels: Codes, count: int, corrections: Corrections) -> Array:
@@ -162,7 +177,7 @@ def first_guess(scene: Scene, rows: NDArray[np.intp], labels: Codes, count: int,
     normal = sums(information, labels, count)
     moment = sums(np.einsum("mij,mj->mi", information, point), labels, count)
     state = np.zeros((count, 3))
-    state[:, :2] = np.linalg.solve(normal, moment[:, :, None])[:, :, 0]
+    state[:, :2] = _solved(normal, moment)
     return state
 
 
@@ -198,8 +213,8 @@ def estimate(
         normal = sums(gain @ linear.by_object, labels, count) + prior
         slope = sums(np.einsum("mij,mj->mi", gain, linear.residual), labels, count)
         slope[:, 2] -= prior[:, 2, 2] * state[:, 2]
-        state = state + _limited(np.linalg.solve(normal, slope[:, :, None])[:, :, 0])
-    own = np.linalg.inv(normal)
+        state = state + _limited(_solved(normal, slope))
+    own = _inverse(normal)
     cross = linear.by_object.transpose(0, 2, 1) @ (linear.by_sequence * (weight[:, None] / linear.variance)[:, :, None])
     pair, inverse = np.unique(labels * scene.sequences + scene.sequence[rows], return_inverse=True)
     effect = own[pair // scene.sequences] @ sums(cross, inverse, len(pair))
@@ -232,8 +247,12 @@ def adjust(
     start: Array,
     corrections: Corrections,
     rounds: int = 4,
+    final: bool = True,
 ) -> tuple[Objects, Corrections]:
-    """Objects and poses together. Arguments as for :func:`estimate`; ``start`` (count, 3) and ``corrections``: where it begins."""
+    """Objects and poses together. Arguments as for :func:`estimate`; ``start`` and ``corrections``: where it begins.
+
+    Unless ``final``, the covariances are those with everything else known: narrower, and quickly had.
+    """
     sequences = scene.sequences
     sequence, image = scene.sequence[rows], scene.image[rows]
     scale = scale_prior(scene, rows, labels, count) ** -2
@@ -244,7 +263,7 @@ def adjust(
     alone = np.bincount(labels, minlength=count)[labels] < 2
     first, second = _couples(image)
     for _ in range(rounds):
-        current = Corrections(value, corrections.covariance, photo, corrections.photo_covariance)
+        current = replace(corrections, value=value, photo=photo)
         linear = linearise(scene, rows, state[labels], current.of(scene, rows))
         weight = np.where(alone, 1.0, robust_weight(linear.residual, linear.pixel))
         precision = weight[:, None] / linear.pixel
@@ -260,7 +279,7 @@ def adjust(
         photo_normal = sums(photo_gain @ by_photo, image, scene.images)
         photo_normal[:, range(3), range(3)] += photo_prior
         photo_slope = sums(against(photo_gain), image, scene.images) - photo_prior * photo
-        photo_inverse = np.linalg.inv(photo_normal)
+        photo_inverse = _inverse(photo_normal)
         with_object = gain @ by_photo
         with_pose = sums(pose_gain @ by_photo, image, scene.images)
         # Objects and sequences, the photos eliminated.
@@ -272,7 +291,7 @@ def adjust(
         carried = with_object @ photo_inverse[image]
         between = carried[first] @ with_object[second].transpose(0, 2, 1)
         cross = gain @ linear.by_sequence - carried @ with_pose[image].transpose(0, 2, 1)
-        known = np.linalg.inv(normal)
+        known = _inverse(normal)
         photo_step = np.einsum("pij,pj->pi", photo_inverse, photo_slope)
         slope = sums(against(gain) - np.einsum("mij,mj->mi", with_object, photo_step[image]), labels, count)
         slope[:, 2] -= scale * state[:, 2]
@@ -286,9 +305,12 @@ def adjust(
         back += np.einsum("pij,pi->pj", with_pose, pose_step[photo_sequence])
         photo = photo + photo_step - np.einsum("pij,pj->pi", photo_inverse, back)
         state, value = state + _limited(object_step), value + pose_step
-    covariance = solver.blocks(np.arange(count) * 3, 3)
-    pose_covariance = solver.blocks(3 * count + np.arange(sequences) * 4, 4)
-    return Objects(state, known, covariance, weight), Corrections(value, pose_covariance, photo, photo_inverse)
+    if not final:
+        return Objects(state, known, known, weight), Corrections(
+            value, _inverse(pose_normal), photo, photo_inverse, corrections.doubt
+        )
+    covariance, pose_covariance = solver.blocks((np.arange(count) * 3, 3), (3 * count + np.arange(sequences) * 4, 4))
+    return Objects(state, known, covariance, weight), Corrections(value, pose_covariance, photo, photo_inverse, corrections.doubt)
 
 
 def _couples(group: Codes) -> tuple[Codes, Codes]:
@@ -344,28 +366,69 @@ class Solver:
         """The solution for ``(size,)``."""
         return np.asarray(self.factor.solve(right))
 
-    def blocks(self, begin: Codes, width: int) -> Array:
-        """``(m, width, width)`` blocks on the diagonal of the inverse, from the rows ``begin``."""
-        place = self.factor.perm_c[begin[:, None] + np.arange(width)]
-        return self._inverse[place[:, :, None], place[:, None, :]]
+    def blocks(self, *wanted: tuple[Codes, int]) -> list[Array]:
+        """For each (first rows, width): the ``(m, width, width)`` blocks on the diagonal of the inverse.
 
-    @cached_property
-    def _inverse(self) -> Array:
-        """``(size, size)`` the inverse of the permuted system where its factor is not zero, from the last column to the first.
-
-        Takahashi, Fagan and Chin 1973, "Formation of a sparse bus impedance matrix": quicker than any full inverse, and all
-        that is asked for lies inside the factor's pattern.
+        Where the factor has entries, and where they are asked for, the inverse is found from the last column to the first
+        without ever being whole: Takahashi, Fagan and Chin 1973, "Formation of a sparse bus impedance matrix". What a column
+        needs is in the front of its parent in the elimination tree.
         """
         if not np.array_equal(self.factor.perm_r, self.factor.perm_c):
             raise ArithmeticError("the normal matrix is not positive definite")
-        lower, pivot = self.factor.L.tocsc(), self.factor.U.diagonal()
-        lower.sort_indices()
-        inverse = np.zeros((self.size, self.size))
-        for column in range(self.size - 1, -1, -1):
-            begin, end = lower.indptr[column : column + 2]
-            below, values = lower.indices[begin + 1 : end], lower.data[begin + 1 : end]
-            entries = -(inverse[below[:, None], below] @ values)
-            inverse[below, column] = entries
-            inverse[column, below] = entries
-            inverse[column, column] = 1.0 / pivot[column] - values @ entries
-        return inverse
+        found = [np.zeros((len(begin), width, width)) for begin, width in wanted]
+        due: dict[int, list[tuple[Array, Codes]]] = defaultdict(list)
+        for blocks, (begin, width) in zip(found, wanted, strict=True):
+            places = self.factor.perm_c[begin[:, None] + np.arange(width)]
+            for block, place, earliest in zip(blocks, places, places.min(axis=1).tolist(), strict=True):
+                due[earliest].append((block, place))
+        asked = {column: np.unique(np.concatenate([place for _, place in blocks])) for column, blocks in due.items()}
+        for column, members, front in _fronts(self.factor, asked):
+            for block, place in due.get(column, ()):
+                at = np.searchsorted(members, place)
+                block[:] = front[at[:, None], at]
+        return found
+
+
+def _fronts(factor: SuperLU, asked: Mapping[int, Codes]) -> Iterator[tuple[int, Codes, Array]]:
+    """For each column of a factor, from the last: the rows of its pattern, and the inverse over these rows and columns.
+
+    ``asked``: rows, from the column on, that a column's pattern shall have.
+    """
+    lower, pivot = factor.L.tocsc(), factor.U.diagonal()
+    lower.sort_indices()
+    size = lower.shape[0]
+    below: list[Codes] = [lower.indices[begin + 1 : end].astype(np.int64) for begin, end in pairwise(lower.indptr.tolist())]
+    for column, places in asked.items():
+        if not np.isin(places[1:], below[column], assume_unique=True).all():
+            below[column] = np.union1d(below[column], places[1:])
+    parent = np.full(size, -1)
+    for column in range(size):
+        if len(below[column]):
+            # Entries that cancelled to zero are left out of the factor; the pattern has to hold them all the same.
+            parent[column] = above = int(below[column][0])
+            missing = np.setdiff1d(below[column][1:], below[above], assume_unique=True)
+            if len(missing):
+                below[above] = np.sort(np.concatenate([below[above], missing]))
+    children = np.bincount(parent[parent >= 0], minlength=size)
+    fronts: dict[int, tuple[Codes, Array]] = {}
+    for column in range(size - 1, -1, -1):
+        rows, entry = below[column], slice(int(lower.indptr[column]) + 1, int(lower.indptr[column + 1]))
+        values = np.zeros(len(rows))
+        values[np.searchsorted(rows, lower.indices[entry])] = lower.data[entry]
+        front = np.empty((len(rows) + 1, len(rows) + 1))
+        if len(rows):
+            outer, whole = fronts[parent[column]]
+            at = np.searchsorted(outer, rows)
+            front[1:, 1:] = whole[at[:, None], at]
+            entries = -(front[1:, 1:] @ values)
+            front[1:, 0] = front[0, 1:] = entries
+            front[0, 0] = 1.0 / pivot[column] - values @ entries
+            children[parent[column]] -= 1
+            if not children[parent[column]]:
+                del fronts[parent[column]]
+        else:
+            front[0, 0] = 1.0 / pivot[column]
+        members = np.concatenate([[column], rows])
+        if children[column]:
+            fronts[column] = members, front
+        yield column, members, front

@@ -7,6 +7,8 @@ soft assignments (Granger and Pennec 2002, "Multi-scale EM-ICP"), whose gates sh
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
@@ -18,6 +20,8 @@ from kryss.positioning.table import Array, Codes, Scene
 REACH_M = 20.0
 """Counterparts are not looked for farther away: three times what two raw GPS positions differ by."""
 ROUNDS = 8
+FEW_TIES = 10.0
+"""A drive with so few ties to others is half as doubtful as all drives are."""
 
 
 def align(scene: Scene, tracks: Clusters, corrections: Corrections) -> Corrections:
@@ -52,8 +56,13 @@ def align(scene: Scene, tracks: Clusters, corrections: Corrections) -> Correctio
         slope -= sums(np.einsum("pji,pjk,pk->pi", of_a, precise, residual), sequence[a], sequences)
         slope -= sums(np.einsum("pji,pjk,pk->pi", of_b, precise, residual), sequence[b], sequences)
         value = solver.solve(slope.ravel()).reshape(sequences, 4)
-        covariance = solver.blocks(np.arange(sequences) * 4, 4)
-    return Corrections(corrections.value + value, covariance, corrections.photo, corrections.photo_covariance)
+        (covariance,) = solver.blocks((np.arange(sequences) * 4, 4))
+    unsure = weight * (1.0 - weight)
+    tied = np.bincount(sequence[a], weight, sequences) + np.bincount(sequence[b], weight, sequences)
+    doubtful = np.bincount(sequence[a], unsure, sequences) + np.bincount(sequence[b], unsure, sequences)
+    everywhere = unsure.sum() / max(weight.sum(), 1.0)
+    doubt = (doubtful + FEW_TIES * everywhere) / (tied + FEW_TIES)
+    return replace(corrections, value=corrections.value + value, covariance=covariance, doubt=doubt)
 
 
 def _effect(scene: Scene, tracks: Clusters, corrections: Corrections) -> Array:

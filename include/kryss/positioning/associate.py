@@ -10,6 +10,7 @@ Nothing depends on the order of the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -364,4 +365,4 @@ def _photos(image: Codes) -> list[tuple[int, int]]:
     """Runs of equal values. Sightings are ordered by time and photo, so those of a photo stand together."""
     edges = np.flatnonzero(np.diff(image)) + 1
     bounds = [0, *edges.tolist(), len(image)]
-    return [pair for pair in zip(bounds, bounds[1:], strict=False) if pair[0] < pair[1]]
+    return [pair for pair in pairwise(bounds) if pair[0] < pair[1]]

@@ -17,7 +17,7 @@ from kryss.positioning.adjust import Corrections, estimate, linearise, sums
 from kryss.positioning.associate import Clusters
 from kryss.positioning.table import Array, Codes, Scene
 
-REASONS = ("never repeats", "on a vehicle")
+REASONS = ("never repeats", "on a vehicle", "not a number, or nowhere on the globe")
 """Why sightings are in no object."""
 
 SAME_WAY_LOG_RANGE, SAME_WAY_RAD, SAME_WAY_PHOTOS = 0.25, np.radians(8.0), 3.0
@@ -31,8 +31,10 @@ FACE_COSINE = 0.5
 SECTORS, RINGS_M = 24, (8.0, 15.0, 25.0, 40.0)
 PRIOR_RATE, PRIOR_LOOKS = 0.2, 2.0
 SEEN_OFTEN = 3
-NEVER_REPEATS = float(np.log(0.02))
-"""A box is dropped if a real object would have been missed like this with less than this probability."""
+LENIENCE = 2
+"""Added to the numbers of objects seen twice and thrice: few objects say little."""
+SEEN_LESS = (0.5, 2.0)
+"""Between these lies the ratio of objects seen once to those seen twice."""
 
 
 def on_vehicles(scene: Scene) -> NDArray[np.bool_]:
@@ -100,13 +102,27 @@ def _unrolled(angle: Array, label: Codes, count: int) -> Array:
 
 
 def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> NDArray[np.bool_]:
-    """``(k,)`` the objects seen once that their own drive should have seen again."""
+    """``(k,)`` the objects seen once that are likelier to be false boxes.
+
+    How many real objects are seen exactly once is told by how many are seen twice and thrice (the ratio of neighbouring
+    counts, as in Good 1953 and Chao 1984); those beyond are false. Which ones, the looks that missed them tell.
+    """
     doubted = np.zeros(clusters.count, dtype=bool)
+    once = np.flatnonzero(clusters.size == 1)
+    twice, thrice = int((clusters.size == 2).sum()) + LENIENCE, int((clusters.size == 3).sum()) + LENIENCE
+    real = twice * float(np.clip(twice / thrice, *SEEN_LESS))
+    if len(once) <= real:
+        return doubted
+    missed = np.exp(_log_missed(scene, clusters, corrections, once))
+    likely, unlikely = real * missed / missed.sum(), (len(once) - real) / len(once)
+    doubted[once] = likely < unlikely
+    return doubted
+
+
+def _log_missed(scene: Scene, clusters: Clusters, corrections: Corrections, once: Codes) -> Array:
+    """``(len(once),)`` log probability that the drive that saw a standing object once misses it on its other looks."""
     photos = _Photos(scene, corrections)
     often = np.flatnonzero(clusters.size >= SEEN_OFTEN)
-    once = np.flatnonzero(clusters.size == 1)
-    if not len(often) or not len(once):
-        return doubted
     thing, photo = photos.looks(scene, clusters, often)
     seen = np.isin(thing * scene.images + photo, clusters.labels * scene.images + scene.image[clusters.rows])
     where = photos.where(clusters, thing, photo)
@@ -116,8 +132,7 @@ def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> 
     other = photo != scene.image[clusters.first[thing]]
     thing, photo = thing[other], photo[other]
     missed = np.log1p(-np.minimum(rate[photos.where(clusters, thing, photo)], 0.95))
-    doubted[once] = np.bincount(thing, missed, clusters.count)[once] < NEVER_REPEATS
-    return doubted
+    return np.asarray(np.bincount(thing, missed, clusters.count)[once], dtype=np.float64)
 
 
 class _Photos:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kryss.model import Covariance, FusedObject, Sighting
-from kryss.positioning.adjust import Corrections, adjust
+from kryss.positioning.adjust import Corrections, adjust, sums
 from kryss.positioning.align import align
 from kryss.positioning.associate import Clusters, agglomerate, describe, reassign, same_boxes
 from kryss.positioning.doubt import REASONS, never_repeat, on_vehicles
@@ -30,10 +30,15 @@ CELL_DEG = 0.012
 MARGIN_M = 250.0
 """Seen around a cell: farther than any object is from its camera, and enough of each drive to know how it lies."""
 METRES_PER_DEG = 111_320.0
+HIGHEST_LATITUDE_DEG = 89.9
+"""Beyond it, east and north mean nothing."""
 TRACK_ROUNDS = 2
 ROUNDS = 3
 DATUM_SHARE = 0.2
 """Of a camera's stated sigma: what no number of photos averages away (the datum of a reconstruction, GPS in one street)."""
+DOUBT = 28.0
+"""How the variance grows with the squared share of doubtful ties between drives, which the adjustment takes for certain: found
+on simulated streets, where it brings the stated regions to what they hold (docs/positions)."""
 CONCENTRATED = 0.5
 """Views whose mean direction is shorter contradict each other: no front."""
 
@@ -94,6 +99,29 @@ def fusion(sightings: Iterable[Sighting]) -> Fusion:
 
 def fuse_table(table: Table) -> Groups:
     """:func:`fuse` on columns: the rows of ``table`` stand in the order of :func:`sighting_key`."""
+    good = _usable(table)
+    if good.all():
+        return _fuse_usable(table)
+    groups = _fuse_usable(table.take(np.flatnonzero(good)))
+    label = np.full(len(table), -1 - REASONS.index("not a number, or nowhere on the globe"))
+    label[good] = groups.label
+    return replace(groups, label=label)
+
+
+def _usable(table: Table) -> NDArray[np.bool_]:
+    """``(n,)`` rows whose numbers are finite and can be."""
+    columns = ("bearing", "score", "time", "object_sigma", "sequence_sigma")
+    positive = ("camera_sigma", "bearing_sigma", "range", "range_sigma")
+    good = np.isfinite(table.camera_lon) & (np.abs(table.camera_lon) <= 180.0)
+    good &= (np.abs(table.camera_lat) <= HIGHEST_LATITUDE_DEG) & ~((table.camera_lon == 0.0) & (table.camera_lat == 0.0))
+    for name in (*columns, *positive):
+        good &= np.isfinite(getattr(table, name))
+    for name in positive:
+        good &= getattr(table, name) > 0.0
+    return np.asarray(good)
+
+
+def _fuse_usable(table: Table) -> Groups:
     n = len(table)
     leader, reason = np.arange(n), np.zeros(n, dtype=np.int64)
     parts: list[tuple[Codes, Groups]] = []
@@ -143,7 +171,7 @@ def cells(lon: Array, lat: Array) -> Iterator[tuple[NDArray[np.intp], NDArray[np
     bands = band[order]
     keys = np.column_stack([band, part])[order]
     starts = np.flatnonzero(np.any(np.diff(keys, axis=0, prepend=keys[:1] - 1) != 0, axis=1))
-    for begin, end in zip(starts, [*starts[1:].tolist(), len(order)], strict=True):
+    for begin in starts:
         row = int(bands[begin])
         near = order[np.searchsorted(bands, row - 1) : np.searchsorted(bands, row + 1, side="right")]
         middle = (row + 0.5) * CELL_DEG
@@ -167,7 +195,9 @@ def _fuse_cell(table: Table) -> tuple[Codes, Groups]:
     doubted = never_repeat(scene, clusters, corrections)[clusters.labels]
     label[clusters.rows] = np.where(doubted, -1 - REASONS.index("never repeats"), clusters.labels)
     label = label[leader]
-    covariance = clusters.objects.covariance[:, :2, :2] + _datum(scene, clusters)[:, None, None] * np.eye(2)
+    wider = sums(1.0 + DOUBT * corrections.doubt[scene.sequence[clusters.rows]][:, None] ** 2, clusters.labels, clusters.count)
+    covariance = clusters.objects.covariance[:, :2, :2] * (wider / clusters.size[:, None])[:, :, None]
+    covariance = covariance + _datum(scene, clusters)[:, None, None] * np.eye(2)
     lonlat = frame.to_lonlat(clusters.objects.state[:, :2]) if clusters.count else np.zeros((0, 2))
     # Back to true north: east and north of the place, not of the frame's grid.
     turn = np.radians(frame.convergence_deg(lonlat[:, 0], lonlat[:, 1])) if clusters.count else np.zeros(0)
@@ -210,12 +240,12 @@ def _clusters(scene: Scene) -> tuple[Clusters, Corrections, NDArray[np.intp]]:
         clusters, corrections = _adjusted(scene, clusters, corrections)
         clusters = reassign(scene, clusters, corrections, drives=True)
         clusters = agglomerate(scene, clusters, corrections, drives=True)
-    return *_adjusted(scene, clusters, corrections), leader
+    return *_adjusted(scene, clusters, corrections, final=True), leader
 
 
-def _adjusted(scene: Scene, clusters: Clusters, corrections: Corrections) -> tuple[Clusters, Corrections]:
+def _adjusted(scene: Scene, clusters: Clusters, corrections: Corrections, final: bool = False) -> tuple[Clusters, Corrections]:
     clusters.objects, corrections = adjust(
-        scene, clusters.rows, clusters.labels, clusters.count, clusters.objects.state, corrections
+        scene, clusters.rows, clusters.labels, clusters.count, clusters.objects.state, corrections, final=final
     )
     return clusters, corrections
 

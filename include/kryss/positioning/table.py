@@ -178,7 +178,7 @@ SHARED_POSE_VARIANCE = 0.5
 """The share of a pose's variance that the photos of one drive have in common."""
 PIXEL_SIGMA = float(np.radians(0.3))
 PIXEL_SHARE = 0.1
-"""Of a bearing's sigma; the rest is the pose's and common to the photo."""
+"""Of a drive's bearing's sigma; the rest is the pose's and common to the photo."""
 
 
 def scene_of(table: Table, frame: Frame) -> Scene:
@@ -190,20 +190,24 @@ def scene_of(table: Table, frame: Frame) -> Scene:
     own = np.sqrt(np.maximum(total**2 - by_object**2 - by_sequence**2, LEAST_SIGMA**2))
     _, sequence = np.unique(table.sequence, return_inverse=True)
     _, image = np.unique(table.image, return_inverse=True)
-    # What a photo's sightings have in common is all of its pose; only a drive of several photos tells the two halves apart.
+    # Only a drive of several photos tells the two halves of a pose's variance apart. A lone photo's position is one for all
+    # its sightings; its bearings, of which nothing says how their errors hang together, err each on their own.
     photos = np.zeros(int(sequence.max(initial=-1)) + 1)
     np.add.at(photos, np.unique(np.column_stack([sequence, image]), axis=0)[:, 0], 1)
+    lone = photos[sequence] < 2
     return Scene(
         camera=frame.to_xy(table.camera_lon, table.camera_lat),
         bearing=table.bearing - np.radians(frame.convergence_deg(table.camera_lon, table.camera_lat)),
         log_range=np.log(table.range),
         camera_sigma=table.camera_sigma,
         bearing_sigma=table.bearing_sigma,
-        pixel_sigma=np.minimum(table.bearing_sigma, np.maximum(PIXEL_SIGMA, PIXEL_SHARE * table.bearing_sigma)),
+        pixel_sigma=np.where(
+            lone, table.bearing_sigma, np.minimum(table.bearing_sigma, np.maximum(PIXEL_SIGMA, PIXEL_SHARE * table.bearing_sigma))
+        ),
         own_sigma=own,
         object_sigma=by_object,
         sequence_sigma=by_sequence,
-        shared=np.where(photos[sequence] > 1, SHARED_POSE_VARIANCE, 1.0),
+        shared=np.where(lone, 1.0, SHARED_POSE_VARIANCE),
         height=np.where(np.isfinite(table.height_sigma), table.height, np.nan),
         height_sigma=np.where(np.isfinite(table.height), table.height_sigma, np.nan),
         score=table.score,
