@@ -54,6 +54,7 @@ def test_stated_errors_hold() -> None:
     assert all(one.estimated for one in found)
     assert abs(np.mean([np.log(one.factor / 1.3) for one in found])) < 0.06
     assert np.mean(np.abs(off) < 2) >= 0.9
+    assert all(0.12 <= one.log_sigma < 0.25 for one in found)
 
 
 def test_rays_that_have_nothing_in_common_say_nothing() -> None:

@@ -242,11 +242,23 @@ def test_a_file_may_hold_cities_of_two_continents_and_the_antimeridian(read: Any
 
 
 def test_a_drive_with_a_depth_unit_of_its_own_gets_its_own_scale(read: Any) -> None:
+    def scales_of(**units: float) -> dict[str | None, float]:
+        _, _, scales = sightings_of(read(drives(units)), Defaults(position_sigma_m=0.5))
+        return {one["sequence_id"]: one["metres_per_unit"] for one in scales}
+
+    both = scales_of(metres=1.0, feet=0.3048)
+    assert both.get("metres", both[None]) == pytest.approx(1.0, rel=0.2)
+    assert both.get("feet", both[None]) == pytest.approx(0.3048, rel=0.2)
+    assert len(both) > 1
+    assert set(scales_of(metres=1.0, also_metres=1.0)) == {None}
+
+
+def drives(units: dict[str, float]) -> list[dict[str, Any]]:
+    """Two streets 900 m apart, lamps on both sides, one drive each, with depths in a unit of its own."""
     rows = []
-    for name, unit in (("metres", 1.0), ("feet", 0.3048)):
+    for start, (name, unit) in zip((0.0, 900.0), units.items(), strict=True):
         rng = np.random.default_rng(6)
         lamps = [(float(side), float(along)) for along in range(0, 300, 15) for side in (-7, 7)]
-        start = 0.0 if name == "metres" else 900.0
         for photo in range(34):
             x, y = 0.3 * rng.normal(), 9.0 * photo
             for lamp in lamps:
@@ -254,10 +266,7 @@ def test_a_drive_with_a_depth_unit_of_its_own_gets_its_own_scale(read: Any) -> N
                 if distance < 22:
                     seen = {"depth": distance / unit * float(np.exp(rng.normal(0, 0.2))), "sequence_id": name, "class": LAMP}
                     rows.append(row_towards(x + start, y, (lamp[0] + start, lamp[1]), image_id=f"{name}{photo}", **seen))
-    _, _, scales = sightings_of(read(rows), Defaults(position_sigma_m=0.5))
-    by_name = {one["sequence_id"]: one["metres_per_unit"] for one in scales}
-    assert by_name["metres"] == pytest.approx(1.0, rel=0.15)
-    assert by_name["feet"] == pytest.approx(0.3048, rel=0.15)
+    return rows
 
 
 def test_classes_nobody_has_heard_of_are_located_too(read: Any) -> None:

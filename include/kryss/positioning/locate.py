@@ -58,6 +58,8 @@ ROWS_FOR_A_SCALE = 30
 MOST_SCALES = 30
 """The largest sequences: each costs a fifth of a second."""
 PAIRS_OF_A_SEQUENCE = 2_000
+OTHER_SCALE_SIGMAS = 2.0
+"""A sequence keeps the scale of the file, which more pairs have told, unless its own differs by so much."""
 SEQUENCE_SCALE_SIGMA = 0.10
 """How the scales of one net differ between cameras and drives; fusion settles it from the views."""
 CELL_DEG = 1.0
@@ -404,13 +406,14 @@ def _ranges(
 
 def _scales(rays: Rays, sequences: Sequence[str], rows: NDArray[np.intp]) -> tuple[Array, list[Json]]:
     """``(m, 3)`` of each row with a depth: metres per unit, and its log error that objects share and that sequences share."""
-    scale = depth_scale(rays)
-    told = [_told(scale, None, len(rows))]
-    found = np.tile([scale.factor, scale.log_sigma, 0.0], (len(rows), 1))
+    whole = depth_scale(rays)
+    told = [_told(whole, None, len(rows))]
+    found = np.tile([whole.factor, whole.log_sigma, 0.0], (len(rows), 1))
     found[[bool(sequences[i]) for i in rows.tolist()], 2] = SEQUENCE_SCALE_SIGMA
     for name, part in _large_sequences(sequences, rows):
         scale = depth_scale(_some(rays, part), PAIRS_OF_A_SEQUENCE)
-        if scale.estimated:
+        apart = abs(math.log(scale.factor / whole.factor)) / math.hypot(scale.log_sigma, whole.log_sigma)
+        if scale.estimated and (apart > OTHER_SCALE_SIGMAS or not whole.estimated):
             found[part] = scale.factor, 0.0, scale.log_sigma
             told.append(_told(scale, name, len(part)))
     return found, told
