@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kryss.model import FusedObject
 from kryss.positioning.frame import GEOD, destination
-from kryss.positioning.fuse import error_radius_m, fuse
+from kryss.positioning.fuse import CELL_DEG, error_radius_m, fuse, fusion
 
 LIGHT = "object--traffic-light--general-upright"
 STOP = "regulatory--stop--g1"
@@ -192,3 +192,74 @@ def test_stated_radii_hold_most_of_the_truth_and_errors_stay_small(street: Modul
             found_within.append(error < one.error_radius_m)
     assert np.mean(found_within) >= 0.9
     assert np.median(off) < 1.0 and max(off) < 2.5
+
+
+class Remembered(dict[str, dict[str, np.ndarray]]):
+    """A memo that counts what was worked out."""
+
+    worked_out = 0
+
+    def put(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+        self.worked_out += 1
+        self[key] = arrays
+
+
+def test_a_new_sighting_works_only_the_cells_out_that_it_reaches_and_the_answer_is_the_same(street: ModuleType) -> None:
+    here = street.sightings(street.drive("d"), [street.Thing(street.SIGN, 4.0, 0.0)], noise=1.0)
+    far = [
+        replace(one, image_id=f"far {one.image_id}", sequence_id="far", camera_lat=one.camera_lat + 0.2, lat=one.lat + 0.2)
+        for one in here
+    ]
+    memo = Remembered()
+    fusion(here[1:] + far, memo)
+    before = memo.worked_out
+    assert before >= 2
+    fusion(here[1:] + far, memo)
+    assert memo.worked_out == before
+    assert fusion(here + far, memo) == fusion(here + far)
+    assert before < memo.worked_out < 2 * before
+
+
+def test_an_object_on_the_border_of_cells_is_one(street: ModuleType) -> None:
+    things = [street.Thing(street.SIGN, 4.0, 0.0), street.Thing(LIGHT, -4.0, 4.0, up_m=3.3)]
+    seen = street.sightings(street.drive("d", photos=14), things, noise=1.0)
+    whole = fuse(seen)
+    for part in np.linspace(0.1, 0.9, 5):
+        cameras = sorted(one.camera_lat for one in seen)
+        border = cameras[0] + part * (cameras[-1] - cameras[0])
+        shift = np.ceil(border / CELL_DEG) * CELL_DEG - border
+        moved = fuse([replace(one, camera_lat=one.camera_lat + shift, lat=one.lat + shift) for one in seen])
+        assert [(one.class_name, len(one.sightings)) for one in moved] == [(one.class_name, len(one.sightings)) for one in whole]
+        assert [one.lat - shift for one in moved] == pytest.approx([one.lat for one in whole], abs=2e-6)
+
+
+def test_what_moves_along_with_the_camera_is_no_object(street: ModuleType) -> None:
+    images = street.drive("d", photos=12)
+    seen = street.sightings(images, [street.Thing(street.SIGN, 4.0, 0.0)], noise=1.0)
+    pattern = seen[0]
+    bus = [
+        replace(
+            pattern, image_id=image.id, captured_at=image.captured_at, ordinal=9, class_name=STOP,
+            camera_lon=image.sfm.lon, camera_lat=image.sfm.lat, bearing_deg=3.0, range_m=18.0, range_sigma_m=4.0,
+            range_shared_sigma_m=3.8, height_m=None, height_sigma_m=None,
+        )
+        for image in images
+    ]  # fmt: skip
+    found = fusion(seen + bus)
+    assert [one.class_name for one in found.objects] == [street.SIGN]
+    assert found.dropped == {"on a vehicle": len(bus)}
+
+
+def test_boxes_that_no_other_photo_confirms_are_left_out_where_most_are(street: ModuleType) -> None:
+    rng = np.random.default_rng(3)
+    things = [street.Thing(street.SIGN, 4.0, 60.0 * k) for k in range(8)]
+    images = street.drive("d", photos=90, first_m=-60.0)
+    seen = street.sightings(images, things, noise=1.0)
+    false = [
+        replace(one, ordinal=50 + k, class_name=STOP, bearing_deg=float(rng.uniform(-30, 30)), range_m=float(rng.uniform(8, 30)))
+        for k, one in enumerate(rng.choice(np.array(seen, dtype=object), 30, replace=False).tolist())
+    ]
+    found = fusion(seen + false)
+    assert sum(one.class_name == street.SIGN for one in found.objects) == len(things)
+    assert all(len(one.sightings) > 1 for one in found.objects)
+    assert found.dropped["never repeats"] >= 10

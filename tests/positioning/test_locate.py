@@ -18,6 +18,7 @@ from pyproj import Geod
 from kryss.layer.geojson import dump_layer
 from kryss.positioning.frame import Frame
 from kryss.positioning.locate import (
+    DEPTH_SIGMA,
     PRIOR_LOG_SIGMA,
     PRIOR_RANGE_M,
     Defaults,
@@ -90,7 +91,7 @@ def test_ranges_are_taken_as_they_are_and_depths_up_to_their_scale(read: Any) ->
     ]
     sightings, _, (scale,) = sightings_of(read(rows), Defaults())
     assert sorted((one.method, round(one.range_sigma_m, 6)) for one in sightings) == [
-        ("depth", round(20 * float(np.hypot(0.25, 0.5)), 6)),
+        ("depth", round(20 * float(np.hypot(DEPTH_SIGMA, 0.5)), 6)),
         ("prior", PRIOR_RANGE_M * PRIOR_LOG_SIGMA),
         ("range", 1.5),
         ("range", 0.15 * 20),

@@ -31,9 +31,9 @@ def locate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="GEOJSON", help="file to write; replaced when all is done")
     parser.add_argument("--class-default", default="object", metavar="NAME", help="class where the table has none (object)")
     parser.add_argument(
-        "--position-sigma", type=_positive, default=1.5, metavar="M", help="error of a camera position, one axis, metres (1.5)"
+        "--position-sigma", type=_positive, default=0.5, metavar="M", help="error of a camera position, one axis, metres (0.5)"
     )
-    parser.add_argument("--bearing-sigma", type=_positive, default=2.0, metavar="DEG", help="error of a bearing, degrees (2.0)")
+    parser.add_argument("--bearing-sigma", type=_positive, default=4.5, metavar="DEG", help="error of a bearing, degrees (4.5)")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 

@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 from kryss.demo.streets import Streets
 from kryss.model import Covariance, FusedObject
 from kryss.positioning.frame import GEOD, frame_for
+from kryss.positioning.fuse import CONFIRMED_RADIUS_M, error_radius_m
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -40,7 +41,7 @@ class Estimate:
     class_name: str | None = None
     covariance: Covariance | None = None
     photos: int = 1
-    """In how many photos it was seen; 2 or more confirm it."""
+    """In how many photos it was seen."""
     of: int | None = None
     """Index of the true object that most of its sightings show; negative: of none; None: not known."""
 
@@ -112,7 +113,7 @@ class Score:
 
 def score(estimates: Sequence[Estimate], truth: Sequence[Truth], origins: Sequence[Truth] | None = None) -> Score:
     """Every figure of the estimates against the truth; ``origins``: what ``Estimate.of`` counts in, if not ``truth``."""
-    confirmed = [one for one in estimates if one.photos >= 2]
+    confirmed = [one for one in estimates if _is_confirmed(one)]
     pairs = one_to_one(estimates, truth, ERROR_GATE_M, by_class=True)
     errors = np.array([metres for _, _, metres in pairs], dtype=float)
     chi2 = [_chi2(estimates[i], truth[j]) for i, j, _ in pairs if estimates[i].covariance is not None]
@@ -205,6 +206,11 @@ def _chi2(estimate: Estimate, truth: Truth) -> float:
     off = metres * np.array([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))])
     east, cross, north = estimate.covariance
     return float(off @ np.linalg.solve([[east, cross], [cross, north]], off))
+
+
+def _is_confirmed(one: Estimate) -> bool:
+    """As :func:`kryss.positioning.fuse.is_confirmed`; methods that state no error are taken at their photos."""
+    return one.photos >= 2 and (one.covariance is None or error_radius_m(one.covariance) <= CONFIRMED_RADIUS_M)
 
 
 def _worst_m(confirmed: Sequence[Estimate], truth: Sequence[Truth], origins: Sequence[Truth]) -> float:

@@ -95,6 +95,21 @@ def calibrated(
     return found
 
 
+def touched_sequences(arrived: Iterable[Image], images: Iterable[Image]) -> set[str]:
+    """The sequences whose sightings change when photos arrive: their own, and those whose cameras they calibrate.
+
+    ``images``: all that are known, the arrived ones too or not.
+    """
+    arrived = list(arrived)
+    lenders = _calibrated_cameras(arrived).keys()
+    borrowers = {
+        image.sequence_id
+        for image in images
+        if _camera(image) in lenders and intrinsics(image).assumed and not is_spherical(image)
+    }
+    return {image.sequence_id for image in arrived} | borrowers
+
+
 def usual_focal(image: Image) -> tuple[float, float, str]:
     """Focal length over the longer side, its relative error and its source, by make and model."""
     make, model, kind, *_ = _camera(image)

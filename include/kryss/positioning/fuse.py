@@ -10,9 +10,13 @@ sightings are given anew to the likeliest object, and so on; what does not stand
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +43,7 @@ DATUM_SHARE = 0.2
 DOUBT = 28.0
 """How the variance grows with the squared share of doubtful ties between drives, which the adjustment takes for certain: found
 on simulated streets, where it brings the stated regions to what they hold (docs/positions)."""
+CONFIRMED_RADIUS_M = 10.0
 CONCENTRATED = 0.5
 """Views whose mean direction is shorter contradict each other: no front."""
 
@@ -74,18 +79,31 @@ class Groups:
     height_sigma_m: Array
 
 
+class Memo(Protocol):
+    """What is remembered of cells between runs: only those that new sightings reach are worked out again."""
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """What was put under the key; None where nothing was, or it was lost."""
+
+    def put(self, key: str, arrays: dict[str, NDArray[Any]]) -> None:
+        """Remembers arrays by name."""
+
+
 def fuse(sightings: Iterable[Sighting]) -> list[FusedObject]:
     """The objects of :func:`fusion`."""
     return fusion(sightings).objects
 
 
-def fusion(sightings: Iterable[Sighting]) -> Fusion:
-    """The objects that the sightings show, sorted by class and earliest sighting, and what is in none of them."""
+def fusion(sightings: Iterable[Sighting], memo: Memo | None = None) -> Fusion:
+    """The objects that the sightings show, sorted by class and earliest sighting, and what is in none of them.
+
+    With a ``memo`` the answer is the same, sooner where most cells are as they were.
+    """
     rows = sorted(sightings, key=sighting_key)
     if not rows:
         return Fusion([])
     table = table_of(rows)
-    groups = fuse_table(table)
+    groups = fuse_table(table, memo)
     members: list[list[Sighting]] = [[] for _ in groups.lon]
     dropped: Counter[str] = Counter()
     for row, label in zip(rows, groups.label.tolist(), strict=True):
@@ -97,12 +115,12 @@ def fusion(sightings: Iterable[Sighting]) -> Fusion:
     return Fusion(sorted(objects, key=lambda one: (one.class_name, sighting_key(one.sightings[0]))), dropped)
 
 
-def fuse_table(table: Table) -> Groups:
-    """:func:`fuse` on columns: the rows of ``table`` stand in the order of :func:`sighting_key`."""
+def fuse_table(table: Table, memo: Memo | None = None) -> Groups:
+    """:func:`fusion` on columns: the rows of ``table`` stand in the order of :func:`sighting_key`."""
     good = _usable(table)
     if good.all():
-        return _fuse_usable(table)
-    groups = _fuse_usable(table.take(np.flatnonzero(good)))
+        return _fuse_usable(table, memo)
+    groups = _fuse_usable(table.take(np.flatnonzero(good)), memo)
     label = np.full(len(table), -1 - REASONS.index("not a number, or nowhere on the globe"))
     label[good] = groups.label
     return replace(groups, label=label)
@@ -121,35 +139,38 @@ def _usable(table: Table) -> NDArray[np.bool_]:
     return np.asarray(good)
 
 
-def _fuse_usable(table: Table) -> Groups:
+def _fuse_usable(table: Table, memo: Memo | None) -> Groups:
     n = len(table)
+    if not n:
+        none = np.zeros(0)
+        return Groups(np.zeros(0, dtype=np.int64), none, none, np.zeros((0, 2, 2)), np.zeros(0, dtype=np.int64), none, none, none)
     leader, reason = np.arange(n), np.zeros(n, dtype=np.int64)
     parts: list[tuple[Codes, Groups]] = []
     for rows, inside in cells(table.camera_lon, table.camera_lat):
-        first, groups = _fuse_cell(table.take(rows))
+        first, groups = _remembered(table.take(rows).compact(), memo)
         whole = rows[first]
         kept = groups.label >= 0
         leader[rows[inside & kept]] = whole[groups.label[inside & kept]]
         reason[rows[inside & ~kept]] = groups.label[inside & ~kept]
         # Only the cell that holds an object's first sighting tells where it stands.
         mine = np.flatnonzero(inside[first])
-        parts.append((whole[mine], _pick(groups, mine)))
+        kinds = np.unique(table.kind[rows])
+        parts.append((whole[mine], replace(_pick(groups, mine), kind=kinds[groups.kind[mine]])))
     for _ in range(n):
         onward = leader[leader]
         if np.array_equal(onward, leader):
             break
         leader = onward
     lost = reason[leader]
-    first = np.concatenate([rows for rows, _ in parts]) if parts else np.zeros(0, dtype=np.int64)
+    first = np.concatenate([rows for rows, _ in parts])
     stands = (leader[first] == first) & (reason[first] == 0)
     order = np.flatnonzero(stands)[np.argsort(first[stands], kind="stable")]
     number = np.full(n, -1)
     number[first[order]] = np.arange(len(order))
-    joined = Groups(
+    return Groups(
         np.where(lost < 0, lost, number[leader]),
         *(np.concatenate([getattr(groups, name) for _, groups in parts])[order] for name in _COLUMNS),
     )
-    return joined
 
 
 _COLUMNS = ("lon", "lat", "covariance", "kind", "facing_deg", "height_m", "height_sigma_m")
@@ -183,6 +204,29 @@ def cells(lon: Array, lat: Array) -> Iterator[tuple[NDArray[np.intp], NDArray[np
         close = (east <= half_width + MARGIN_M) & (north <= CELL_DEG / 2 * METRES_PER_DEG + MARGIN_M)
         rows = np.sort(near[close])
         yield rows, (band[rows] == row) & (part[rows] == keys[begin, 1])
+
+
+def _remembered(table: Table, memo: Memo | None) -> tuple[Codes, Groups]:
+    """:func:`_fuse_cell` by its input: a cell whose sightings are the same has the same objects."""
+    if memo is None:
+        return _fuse_cell(table)
+    digest = hashlib.sha256(f"{_engine()} {table.classes}".encode())
+    for one in fields(table):
+        if one.name != "classes":
+            digest.update(np.ascontiguousarray(getattr(table, one.name)).tobytes())
+    known = memo.get(digest.hexdigest())
+    if known is None:
+        first, groups = _fuse_cell(table)
+        known = {"first": first, **{one.name: getattr(groups, one.name) for one in fields(groups)}}
+        memo.put(digest.hexdigest(), known)
+    return known["first"], Groups(**{name: values for name, values in known.items() if name != "first"})
+
+
+@cache
+def _engine() -> str:
+    """Tells one version of the code that works cells out from another."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(one.read_bytes() for one in sources)).hexdigest()
 
 
 def _fuse_cell(table: Table) -> tuple[Codes, Groups]:
@@ -263,6 +307,11 @@ def _facing_deg(scene: Scene, clusters: Clusters, turn: Array) -> Array:
     facing = np.degrees(np.arctan2(-away[:, 0], -away[:, 1]) + turn) % 360.0
     known = scene.front[clusters.first] & (np.hypot(away[:, 0], away[:, 1]) > CONCENTRATED)
     return np.where(known, facing, np.nan)
+
+
+def is_confirmed(one: FusedObject) -> bool:
+    """Whether more than one photo shows it, and its place is known well enough to be looked for there."""
+    return len({seen.image_id for seen in one.sightings}) > 1 and one.error_radius_m <= CONFIRMED_RADIUS_M
 
 
 def error_radius_m(covariance: Covariance) -> float:

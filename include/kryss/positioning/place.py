@@ -51,7 +51,7 @@ def place(
     :data:`kryss.positioning.ranges.ALL_SOURCES`; with none of them left, bearings alone, at a usual range.
     """
     by_image: dict[str, list[Detection]] = defaultdict(list)
-    for detection in detections:
+    for detection in sorted(detections, key=lambda one: (one.image_id, one.model_key, one.ordinal)):
         if detection.image_id not in images:
             raise KeyError(f"detection {detection.ordinal} is of image {detection.image_id}, whose metadata was not given")
         by_image[detection.image_id].append(detection)

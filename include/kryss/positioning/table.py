@@ -83,6 +83,17 @@ class Table:
         columns = {one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name != "classes"}
         return replace(self, **columns)
 
+    def compact(self) -> Table:
+        """The same table with images, sequences and classes counted from 0 without gaps, in the same order."""
+        kinds, kind = np.unique(self.kind, return_inverse=True)
+        return replace(
+            self,
+            image=np.unique(self.image, return_inverse=True)[1].astype(np.int64),
+            sequence=np.unique(self.sequence, return_inverse=True)[1].astype(np.int64),
+            kind=kind.astype(np.int64),
+            classes=tuple(self.classes[one] for one in kinds.tolist()),
+        )
+
 
 def table_of(sightings: Sequence[Sighting]) -> Table:
     """Columns of sightings that are already in the order of :func:`sighting_key`."""
