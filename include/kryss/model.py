@@ -130,7 +130,8 @@ class FusedObject:
 
 
 ObjectStatus = Literal["standing", "unconfirmed", "ended"]
-"""``unconfirmed``: seen in one image only. ``ended``: negative evidence says it has gone."""
+"""``unconfirmed``: seen in one image only, or its place is not known to 10 m (at 95 %).
+``ended``: negative evidence says it has gone."""
 
 
 @dataclass(frozen=True, slots=True)

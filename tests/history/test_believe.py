@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kryss.history import believe
+from kryss.history.looking import Looks
 from kryss.model import Image, Sighting, StreetObject
+from kryss.positioning.camera import ASSUMED_FOCAL
 from kryss.positioning.fuse import fuse
 
 FIFTY, THIRTY = "regulatory--maximum-speed-limit-50--g1", "regulatory--maximum-speed-limit-30--g1"
@@ -179,6 +181,33 @@ def test_an_earlier_drive_that_arrives_late_keeps_the_id(town: Town, sign: objec
 def test_an_object_that_lost_its_evidence_is_kept(town: Town, sign: object) -> None:
     (before,) = town.drive("a", [sign]).night()
     assert believe([], town.images, town.street.trusted(town.images), [before]) == [before]
+
+
+def test_an_object_whose_sightings_turn_out_to_show_nothing_is_withdrawn(town: Town, sign: object) -> None:
+    (before,) = town.drive("a", [sign]).night()
+    poses = town.street.trusted(town.images)
+    assert believe([], town.images, poses, [before], model_key=before.model_key) == []
+    assert believe([], town.images, poses, [before], model_key="another@1") == [before]
+    unsearched = [image for image in town.images if image.id != before.evidence[0][0]]
+    assert believe([], unsearched, poses, [before], model_key=before.model_key) == [before]
+
+
+def test_an_object_whose_place_is_not_known_to_ten_metres_is_unconfirmed(town: Town, sign: object) -> None:
+    town.drive("a", [sign])
+    (fused,) = fuse(town.sightings)
+    poses = town.street.trusted(town.images)
+    statuses = [believe([replace(fused, error_radius_m=r)], town.images, poses, [])[0].status for r in (10.0, 10.1)]
+    assert statuses == ["standing", "unconfirmed"]
+
+
+def test_a_photo_of_unknown_focal_length_is_expected_to_show_no_more_than_any_such_camera_does(town: Town, sign: object) -> None:
+    images = town.street.drive("a")
+    poses = town.street.trusted(images)
+    unknown = [replace(image, camera_parameters=None) for image in images]
+    assumed = [replace(image, camera_parameters=(ASSUMED_FOCAL, 0.001, 0.0)) for image in images]
+    narrow, wide = Looks.of(unknown, poses).span_deg, Looks.of(assumed, poses).span_deg
+    assert (narrow[:, 0] > wide[:, 0] + 2.0).all()
+    assert (narrow[:, 1] < wide[:, 1] - 2.0).all()
 
 
 def test_new_evidence_in_the_place_of_lost_evidence_takes_its_id(town: Town, sign: object) -> None:

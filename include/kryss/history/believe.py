@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from kryss.history.looking import ENDED_BELOW, Looks, Verdict, judge
 from kryss.model import FusedObject, Image, ObjectStatus, StreetObject
 from kryss.positioning.frame import frame_for, wrap_deg
+from kryss.positioning.fuse import is_confirmed
 from kryss.positioning.poses import TrustedPose
 from kryss.positioning.table import family, sighting_key
 
@@ -39,18 +40,21 @@ def believe(
     poses: Mapping[str, TrustedPose],
     known: Sequence[StreetObject],
     *,
+    model_key: str | None = None,
     ended_below: float = ENDED_BELOW,
 ) -> list[StreetObject]:
     """The objects that are believed now, sorted by id.
 
     ``fused``: clusters of *all* sightings. ``looks``: every photo that was searched with success, whether it showed
     anything or not; those without an entry in ``poses`` count for nothing. ``known``: what was believed before.
-    A known object that no cluster continues is kept as it was: losing the evidence is not an end. Only one whose evidence
-    other clusters have taken over is left out (the store withdraws it): two objects turned out to be one.
+    A known object that no cluster continues is kept as it was: losing the evidence is not an end. Left out (the store withdraws
+    it) is one whose evidence other clusters have taken over, as two objects turned out to be one; and one that ``model_key``,
+    the model of all these looks, made of them: weighed with all that is known now, its sightings show nothing that stands.
     ``ended_below``: an object is over when the probability that it still stands falls below this.
     """
     clusters = sorted(fused, key=lambda one: (sighting_key(one.sightings[0]), one.class_name))
     ids = _identities(clusters, known)
+    looks = list(looks)
     seen_by = Looks.of(looks, poses)
     successors = _successors(clusters)
     objects = [
@@ -58,7 +62,14 @@ def believe(
         for index, (cluster, object_id) in enumerate(zip(clusters, ids, strict=True))
     ]
     continued, taken = set(ids), {key for cluster in clusters for key in _keys(cluster)}
-    objects += [one for one in known if one.id not in continued and not taken.intersection(_known_keys(one))]
+    searched = {image.id for image in looks}
+    objects += [
+        one
+        for one in known
+        if one.id not in continued
+        and not taken.intersection(_known_keys(one))
+        and not (one.model_key == model_key and searched.issuperset(image_id for image_id, _ in one.evidence))
+    ]
     return sorted(objects, key=lambda one: one.id)
 
 
@@ -77,8 +88,7 @@ def _known_keys(one: StreetObject) -> set[tuple[str, str, int]]:
 
 
 def _object(cluster: FusedObject, object_id: str, verdict: Verdict) -> StreetObject:
-    images = {one.image_id for one in cluster.sightings}
-    status: ObjectStatus = "ended" if verdict.ended_at else "standing" if len(images) > 1 else "unconfirmed"
+    status: ObjectStatus = "ended" if verdict.ended_at else "standing" if is_confirmed(cluster) else "unconfirmed"
     model_keys = sorted({one.model_key for one in cluster.sightings})
     methods = sorted({f"{one.method}/{one.pose_origin}" for one in cluster.sightings})
     return StreetObject(

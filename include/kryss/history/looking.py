@@ -9,7 +9,7 @@ stands after the misses since it was last seen. Photos of a drive that did show 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from kryss.model import FusedObject, Image
-from kryss.positioning.camera import azimuth_deg, is_spherical, upright_size, world_directions
+from kryss.positioning.camera import azimuth_deg, intrinsics, is_spherical, upright_size, world_directions
+from kryss.positioning.focal import Lens, calibrated
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
 from kryss.positioning.poses import TrustedPose
 
@@ -66,7 +67,9 @@ class Looks:
         lon, lat = [poses[one.id].pose.lon for one in posed], [poses[one.id].pose.lat for one in posed]
         frame = frame_for(lon, lat)
         camera = frame.to_xy(lon, lat) if posed else np.zeros((0, 2))
-        spans = [_span_deg(one, poses[one.id]) for one in posed]
+        # Lenses by make and model alone: fitting them to views, as placing does, would be done for every photo every night.
+        lenses = calibrated({one.id: one for one in posed}, {}, poses)
+        spans = [_span_deg(_narrowest(lenses[one.id]) if one.id in lenses else one, poses[one.id]) for one in posed]
         return Looks(frame, posed, camera, cKDTree(camera) if posed else None, np.array(spans).reshape(len(posed), 2))
 
 
@@ -126,6 +129,11 @@ def _similar(cluster: FusedObject, looks: Looks) -> list[Image]:
 
 def _polar(offset: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.hypot(offset[:, 0], offset[:, 1]), np.degrees(np.arctan2(offset[:, 0], offset[:, 1]))
+
+
+def _narrowest(lens: Lens) -> Image:
+    """The photo with the longest focal length, within one error, that its camera may have: what it shows for sure."""
+    return replace(lens.image, camera_parameters=(intrinsics(lens.image).focal * (1.0 + lens.sigma), 0.0, 0.0))
 
 
 def _span_deg(image: Image, trusted: TrustedPose) -> tuple[float, float]:

@@ -196,7 +196,7 @@ def _at(item: Json) -> str:
 
 
 def _added_line(item: Json) -> str:
-    doubt = " (one photo so far: unconfirmed)" if item["status"] == "unconfirmed" else ""
+    doubt = " (unconfirmed so far)" if item["status"] == "unconfirmed" else ""
     return f"{_at(item)} is new: first seen {_day(item['first_seen_at'])}{doubt}"
 
 
