@@ -34,6 +34,8 @@ def test_every_noun_of_a_run_comes_back_as_it_went_in(town, street, make):
         assert reader.photo_results("town", make.MODEL) == street.results
         assert reader.rejected_poses("town") == street.rejected_poses
         assert reader.detections("town", make.MODEL) == street.detections
+        assert reader.detections("town", make.MODEL, {"99", "101"}) == street.detections[2:]
+        assert reader.detections("town", make.MODEL, set()) == []
         assert reader.sightings("town", make.MODEL) == street.sightings
         assert reader.rejected_entities("town") == street.rejected_entities
         assert [image.id for image in reader.looks("town", make.MODEL)] == ["100", "99"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import Connection, DateTime, Row, Select, Table, func, literal, select
+from sqlalchemy import ARRAY, Connection, DateTime, Row, Select, Table, Text, any_, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from kryss.model import (
@@ -111,9 +111,11 @@ class Reader:
         found = [rows.to_rejected_pose(row) for row in self._rows(select(REJECTED_POSE).where(REJECTED_POSE.c.code == code))]
         return sorted(found, key=lambda pose: (pose.image_id, pose.origin))
 
-    def detections(self, code: str, model_key: str) -> list[Detection]:
-        """By image id, then ordinal."""
+    def detections(self, code: str, model_key: str, image_ids: Collection[str] | None = None) -> list[Detection]:
+        """Of these images, or of all. By image id, then ordinal."""
         query = select(DETECTION).where(DETECTION.c.code == code, DETECTION.c.model_key == model_key)
+        if image_ids is not None:
+            query = query.where(DETECTION.c.image_id == any_(literal(sorted(image_ids), ARRAY(Text))))
         found = [rows.to_detection(row) for row in self._rows(query)]
         return sorted(found, key=lambda detection: (detection.image_id, detection.ordinal))
 
