@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kryss.model import Box, Detection, Image, Pose
-from kryss.positioning.focal import _table, calibrated, usual_focal
+from kryss.positioning.focal import _table, calibrated, touched_sequences, usual_focal
 from kryss.positioning.poses import trusted_poses
 
 
@@ -161,3 +161,16 @@ def test_two_signs_of_damasen_leave_the_focal_length_of_its_road_camera_open(sha
     (focal,) = {one.image.camera_parameters[0] for one in lenses.values() if one.image.camera_parameters}
     assert 0.7 < focal < 1.0
     assert min(one.sigma for one in lenses.values()) >= 0.15
+
+
+def test_photos_touch_their_own_sequence_and_those_whose_cameras_they_calibrate(street: ModuleType) -> None:
+    dash, phone = {"make": "Kryss", "model": "Dash"}, {"make": "Kryss", "model": "Phone"}
+    arrived = [replace(one, **dash) for one in street.drive("new", photos=2)]
+    known = [
+        replace(bare(street.photo("1", 0, 0, sequence="same camera, uncalibrated")), **dash),
+        replace(street.photo("2", 0, 0, sequence="same camera, calibrated"), **dash),
+        replace(bare(street.photo("3", 0, 0, sequence="another camera, uncalibrated")), **phone),
+    ]
+    assert touched_sequences(arrived, [*arrived, *known]) == {"new", "same camera, uncalibrated"}
+    assert touched_sequences([bare(one) for one in arrived], known) == {"new"}
+    assert touched_sequences([], known) == set()

@@ -209,22 +209,40 @@ def _gather(run: Run, key: str, name: str, kind: type[T]) -> list[T]:
     return [row for shard in _shards(run, key) for row in run.state.read_rows(_shard_file(run, shard, name), kind)]
 
 
+def _detections(run: Run, key: str) -> list[Detection]:
+    """What was found in the new photos, with its depth where a depth model has looked."""
+    found = _gather(run, key, "detections", Detection)
+    deep = [shard for shard in _shards(run, key) if run.state.has(_shard_file(run, shard, "depth"))]
+    measured = {(d.image_id, d.ordinal): d for s in deep for d in run.state.read_rows(_shard_file(run, s, "depth"), Detection)}
+    return [measured.get((d.image_id, d.ordinal), d) for d in found]
+
+
 @stage("place")
 def place(run: Run, key: str) -> dict[str, Any]:
-    """Boxes to sightings: trusted poses, bearings, ranges. Poses that cannot be are rejected with their reason."""
+    """Boxes to sightings: trusted poses, bearings, ranges. Poses that cannot be are rejected with their reason.
+
+    Sequences with new photos are placed as a whole, so that it does not matter in how many nights their photos came: trust
+    in a pose, camera height, horizon, depth scale and focal length are those of the sequence.
+    """
+    from kryss.positioning.focal import touched_sequences
     from kryss.positioning.place import place as place_detections
 
-    images = {image.id: image for image in _new_images(run, key)}
-    detections = _gather(run, key, "detections", Detection)
-    sequences = {image.sequence_id for image in images.values()}
+    new = {image.id: image for image in _new_images(run, key)}
+    detections = _detections(run, key)
+    looked = {result.image_id for result in _gather(run, key, "results", PhotoResult) if result.outcome == "ok"}
     with _store(run).snapshot() as known_now:
-        before = [image for image in known_now.images(run.code) if image.sequence_id in sequences and image.id not in images]
-    poses, rejected = trusted_poses([*images.values(), *before])
-    rejected = [pose for pose in rejected if pose.image_id in images]
+        images = {image.id: image for image in known_now.images(run.code)} | new
+        sequences = touched_sequences(new.values(), images.values())
+        together = {image_id: image for image_id, image in images.items() if image.sequence_id in sequences}
+        detections += known_now.detections(run.code, run.model_key, together.keys() - looked)
+    poses, rejected = trusted_poses(together.values())
     sightings, skipped = place_detections(images, detections, poses, run.config.region)
     run.state.write_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting, sightings)
     run.state.write_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose, rejected)
+    run.state.write_json(f"work/{run.code}/{key}/placed.json", sorted(together))
     return {
+        "photos": len(together),
+        "placed_again": len(together.keys() - new.keys()),
         "sightings": len(sightings),
         "not_placed": dict(skipped),
         "poses_rejected": dict(Counter(f"{pose.origin}: {pose.reason}" for pose in rejected)),
@@ -235,7 +253,7 @@ def place(run: Run, key: str) -> dict[str, Any]:
 def merge(run: Run, key: str) -> dict[str, Any]:
     """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction."""
     from kryss.history import believe
-    from kryss.positioning.fuse import fuse
+    from kryss.positioning.fuse import fusion
 
     images = _new_images(run, key)
     results = _gather(run, key, "results", PhotoResult)
@@ -243,11 +261,7 @@ def merge(run: Run, key: str) -> dict[str, Any]:
     if not images:
         with _store(run).snapshot() as known_now:
             total = len(known_now.objects(run.code))
-        return {"objects": {"unchanged": total}, "total": total, "failed": {}, "rows": {}}
-    detections = _gather(run, key, "detections", Detection)
-    deep = [shard for shard in _shards(run, key) if run.state.has(_shard_file(run, shard, "depth"))]
-    with_depth = {(d.image_id, d.ordinal): d for s in deep for d in run.state.read_rows(_shard_file(run, s, "depth"), Detection)}
-    detections = [with_depth.get((d.image_id, d.ordinal), d) for d in detections]
+        return {"objects": {"unchanged": total}, "total": total, "dropped": {}, "failed": {}, "rows": {}}
     model_key = run.model_key
     town = municipality(run)
     with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
@@ -259,16 +273,21 @@ def merge(run: Run, key: str) -> dict[str, Any]:
             attempts=run.state.read_json(f"work/{run.code}/{key}/attempts.json"),
             rejected_entities=run.state.read_json(f"work/{run.code}/{key}/malformed.json"),
             rejected_poses=run.state.read_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose),
-            detections=detections,
+            detections=_detections(run, key),
             sightings=run.state.read_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting),
-            placed={image.id for image in images},
+            placed=run.state.read_json(f"work/{run.code}/{key}/placed.json"),
         )
-        looks = tx.looks(run.code, model_key)
-        poses, _ = trusted_poses(looks)
-        fused = fuse(tx.sightings(run.code, model_key))
-        objects = believe(fused, looks, poses, tx.objects(run.code))
+        fused = fusion(tx.sightings(run.code, model_key))
+        poses, _ = trusted_poses(tx.images(run.code))
+        objects = believe(fused.objects, tx.looks(run.code, model_key), poses, tx.objects(run.code), model_key=model_key)
         counts = tx.write_objects(run.code, objects)
-    return {"objects": asdict(counts), "total": len(objects), "failed": dict(failed), "rows": rows}
+    return {
+        "objects": asdict(counts),
+        "total": len(objects),
+        "dropped": dict(fused.dropped),
+        "failed": dict(failed),
+        "rows": rows,
+    }
 
 
 @stage("roads")
@@ -339,7 +358,7 @@ def export(run: Run) -> dict[str, Any]:
     town = municipality(run)
     with _store(run).transaction(run.code) as tx:
         looks = tx.looks(run.code, run.model_key)
-        poses, _ = trusted_poses(looks)
+        poses, _ = trusted_poses(tx.images(run.code))
         published = publish(
             run.release_url,
             town,
