@@ -84,17 +84,17 @@ def test_honest_regions_hold_what_they_promise() -> None:
     assert boastful[0] < 0.3 and boastful[1] < 0.6
 
 
-def test_the_worst_is_measured_from_the_object_it_was_made_from() -> None:
+def test_the_worst_is_measured_from_what_stands_nearest_and_one_photo_is_none() -> None:
     true = truths(np.array([[0.0, 0.0], [40.0, 0.0]]))
-    astray = estimates(np.array([[39.0, 0.0]]), photos=2, of=0)
-    assert score(astray, true).worst_confirmed_m == pytest.approx(39.0, abs=0.01)
+    astray = estimates(np.array([[28.0, 0.0]]), photos=3, of=0)
+    assert score(astray, true).worst_confirmed_m == pytest.approx(12.0, abs=0.01)
     alone = estimates(np.array([[39.0, 0.0]]), photos=1, of=0)
     assert np.isnan(score(alone, true).worst_confirmed_m)
 
 
 def test_confirmed_objects_have_errors_of_their_own() -> None:
     true = np.array([[0.0, 0.0], [40.0, 0.0]])
-    found = estimates(true[:1] + 1.0, photos=2) + estimates(true[1:] + 5.0, photos=1)
+    found = estimates(true[:1] + 1.0, photos=3) + estimates(true[1:] + 5.0, photos=1)
     both = score(found, truths(true))
     assert both.percentile_m(100) == pytest.approx(5 * 2**0.5, abs=0.01)
     assert both.percentile_m(100, confirmed=True) == pytest.approx(2**0.5, abs=0.01)
@@ -103,7 +103,7 @@ def test_confirmed_objects_have_errors_of_their_own() -> None:
 
 def test_several_sets_are_scored_as_one() -> None:
     true = truths(np.array([[0.0, 0.0], [40.0, 0.0]]))
-    both = score(estimates(np.array([[1.0, 0.0], [41.0, 0.0]]), photos=2), true)
+    both = score(estimates(np.array([[1.0, 0.0], [41.0, 0.0]]), photos=3), true)
     none = score([], true)
     together = pooled([both, none])
     assert (together.found[0].matched, together.found[0].truth) == (2, 4)

@@ -261,5 +261,4 @@ def test_boxes_that_no_other_photo_confirms_are_left_out_where_most_are(street: 
     ]
     found = fusion(seen + false)
     assert sum(one.class_name == street.SIGN for one in found.objects) == len(things)
-    assert all(len(one.sightings) > 1 for one in found.objects)
     assert found.dropped["never repeats"] >= 10

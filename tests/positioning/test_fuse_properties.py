@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kryss.model import FusedObject, Sighting
@@ -188,8 +188,18 @@ def assert_moved_along(before: Sequence[FusedObject], after: Sequence[FusedObjec
         assert (one.height_m, one.height_sigma_m) == pytest.approx((other.height_m, other.height_sigma_m))
 
 
+def hangs_on_a_hair(seen: Sequence[Look]) -> bool:
+    """Whether a thousandth more or less of the ranges gives other objects: then so may the rounding of a moved world."""
+    answers = {
+        frozenset(evidence(one) for one in fuse([sighting(replace(look, range_m=look.range_m * factor)) for look in seen]))
+        for factor in (0.999, 1.0, 1.001)
+    }
+    return len(answers) > 1
+
+
 def check(seed: int, frame: Frame, move: Move) -> None:
     seen = looks(STREET, seed, shared_sigma=0.08)
+    assume(not hangs_on_a_hair(seen))
     before = fuse([sighting(look) for look in seen])
     after = fuse([sighting(look, frame, move) for look in seen])
     assert_moved_along(before, after, frame, move)
@@ -419,6 +429,7 @@ def test_locate_moves_along_with_the_world(
     located: Callable[..., dict[str, Any]], seed: int, turn_deg: float, shift: tuple[float, float], mirrored: bool
 ) -> None:
     seen, move = looks(STREET, seed, drives=3), Move(turn_deg, shift, mirrored)
+    assume(not hangs_on_a_hair(seen))
     before, after = (located(rows_of(seen, HOME, one))["features"] for one in (STAY, move))
     by_rows = {tuple(one["properties"]["rows"]): one for one in after}
     assert set(by_rows) == {tuple(one["properties"]["rows"]) for one in before}

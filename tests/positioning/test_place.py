@@ -38,7 +38,7 @@ def test_an_exact_box_gives_the_exact_place_however_the_camera_is_turned(
     placed = seen(street, thing, world_deg + heading_off_deg, pitch_deg)
     there = street.metres(placed.lon, placed.lat)
     # A box is a little larger than the plate's middle line where perspective tilts it.
-    assert np.hypot(there[0] - x, there[1] - y) < 0.03 * range_m
+    assert np.hypot(there[0] - x, there[1] - y) < 0.04 * range_m
 
 
 def test_a_light_is_measured_by_height_and_width(street: ModuleType) -> None:

@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from kryss.demo.streets import Streets
 from kryss.model import Covariance, FusedObject
 from kryss.positioning.frame import GEOD, frame_for
-from kryss.positioning.fuse import CONFIRMED_RADIUS_M, error_radius_m
+from kryss.positioning.fuse import CONFIRMED_PHOTOS, CONFIRMED_RADIUS_M, error_radius_m
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -91,7 +91,7 @@ class Score:
     confirmed_errors_m: Array
     """Those of the confirmed estimates among them."""
     worst_confirmed_m: float
-    """Largest error of a confirmed estimate: from the object it was made from where that is known, else the nearest."""
+    """Largest distance of a confirmed estimate from the nearest true object of its class, or the one that it was made from."""
     chi2: Array
     """Of those errors, where the estimate states a covariance."""
 
@@ -121,7 +121,7 @@ def score(estimates: Sequence[Estimate], truth: Sequence[Truth], origins: Sequen
         tuple(_found(estimates, truth, within) for within in TOLERANCES_M),
         tuple(_found(confirmed, truth, within) for within in TOLERANCES_M),
         errors,
-        errors[np.array([estimates[i].photos >= 2 for i, _, _ in pairs], dtype=bool)],
+        errors[np.array([_is_confirmed(estimates[i]) for i, _, _ in pairs], dtype=bool)],
         _worst_m(confirmed, truth, truth if origins is None else origins),
         np.array(chi2),
     )
@@ -210,16 +210,15 @@ def _chi2(estimate: Estimate, truth: Truth) -> float:
 
 def _is_confirmed(one: Estimate) -> bool:
     """As :func:`kryss.positioning.fuse.is_confirmed`; methods that state no error are taken at their photos."""
-    return one.photos >= 2 and (one.covariance is None or error_radius_m(one.covariance) <= CONFIRMED_RADIUS_M)
+    return one.photos >= CONFIRMED_PHOTOS and (one.covariance is None or error_radius_m(one.covariance) <= CONFIRMED_RADIUS_M)
 
 
 def _worst_m(confirmed: Sequence[Estimate], truth: Sequence[Truth], origins: Sequence[Truth]) -> float:
     worst = float("nan")
     for one in confirmed:
-        if one.of is not None:
-            against = [origins[one.of]] if one.of >= 0 else []
-        else:
-            against = [other for other in truth if _one_class(one, other)]
+        # Of two signs of one class whose sightings were mixed, it stands where one of them does; a misread one where it was read.
+        against = [other for other in truth if _one_class(one, other)]
+        against += [origins[one.of]] if one.of is not None and one.of >= 0 else []
         errors = [GEOD.inv(one.lon, one.lat, other.lon, other.lat)[2] for other in against]
         worst = float(np.fmax(worst, min(errors, default=np.nan)))
     return worst

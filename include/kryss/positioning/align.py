@@ -60,7 +60,7 @@ def align(scene: Scene, tracks: Clusters, corrections: Corrections) -> Correctio
     unsure = weight * (1.0 - weight)
     tied = np.bincount(sequence[a], weight, sequences) + np.bincount(sequence[b], weight, sequences)
     doubtful = np.bincount(sequence[a], unsure, sequences) + np.bincount(sequence[b], unsure, sequences)
-    everywhere = unsure.sum() / max(weight.sum(), 1.0)
+    everywhere = unsure.sum() / (weight.sum() + FEW_TIES)
     doubt = (doubtful + FEW_TIES * everywhere) / (tied + FEW_TIES)
     return replace(corrections, value=corrections.value + value, covariance=covariance, doubt=doubt)
 

@@ -38,12 +38,13 @@ HIGHEST_LATITUDE_DEG = 89.9
 """Beyond it, east and north mean nothing."""
 TRACK_ROUNDS = 2
 ROUNDS = 3
-DATUM_SHARE = 0.2
+DATUM_SHARE = 0.1
 """Of a camera's stated sigma: what no number of photos averages away (the datum of a reconstruction, GPS in one street)."""
-DOUBT = 28.0
-"""How the variance grows with the squared share of doubtful ties between drives, which the adjustment takes for certain: found
-on simulated streets, where it brings the stated regions to what they hold (docs/positions)."""
-CONFIRMED_RADIUS_M = 10.0
+SURE, DOUBT = 0.05, 80.0
+"""How the variance grows with the share of doubtful ties between drives, which the adjustment takes for certain: with the
+square of what it exceeds ``SURE`` by, which certain ties show too. Found on simulated streets, where it brings the stated
+regions to what they hold (docs/positions.md)."""
+CONFIRMED_PHOTOS, CONFIRMED_RADIUS_M = 3, 10.0
 CONCENTRATED = 0.5
 """Views whose mean direction is shorter contradict each other: no front."""
 
@@ -239,8 +240,9 @@ def _fuse_cell(table: Table) -> tuple[Codes, Groups]:
     doubted = never_repeat(scene, clusters, corrections)[clusters.labels]
     label[clusters.rows] = np.where(doubted, -1 - REASONS.index("never repeats"), clusters.labels)
     label = label[leader]
-    wider = sums(1.0 + DOUBT * corrections.doubt[scene.sequence[clusters.rows]][:, None] ** 2, clusters.labels, clusters.count)
-    covariance = clusters.objects.covariance[:, :2, :2] * (wider / clusters.size[:, None])[:, :, None]
+    doubt = np.maximum(corrections.doubt[scene.sequence[clusters.rows]] - SURE, 0.0)
+    wider = 1.0 + DOUBT * sums((doubt**2)[:, None], clusters.labels, clusters.count) / clusters.size[:, None]
+    covariance = clusters.objects.covariance[:, :2, :2] * wider[:, :, None]
     covariance = covariance + _datum(scene, clusters)[:, None, None] * np.eye(2)
     lonlat = frame.to_lonlat(clusters.objects.state[:, :2]) if clusters.count else np.zeros((0, 2))
     # Back to true north: east and north of the place, not of the frame's grid.
@@ -310,8 +312,8 @@ def _facing_deg(scene: Scene, clusters: Clusters, turn: Array) -> Array:
 
 
 def is_confirmed(one: FusedObject) -> bool:
-    """Whether more than one photo shows it, and its place is known well enough to be looked for there."""
-    return len({seen.image_id for seen in one.sightings}) > 1 and one.error_radius_m <= CONFIRMED_RADIUS_M
+    """Whether photos agree on it (two rays cross wherever they look: it takes a third), and its place is known well enough."""
+    return len({seen.image_id for seen in one.sightings}) >= CONFIRMED_PHOTOS and one.error_radius_m <= CONFIRMED_RADIUS_M
 
 
 def error_radius_m(covariance: Covariance) -> float:
