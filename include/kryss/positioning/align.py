@@ -19,6 +19,8 @@ from kryss.positioning.table import Array, Codes, Scene
 
 REACH_M = 20.0
 """Counterparts are not looked for farther away: three times what two raw GPS positions differ by."""
+COUNTERPARTS = 40
+"""The nearest: a street that hundreds have driven says no more with all of them."""
 ROUNDS = 8
 FEW_TIES = 10.0
 """A drive with so few ties to others is half as doubtful as all drives are."""
@@ -48,13 +50,15 @@ def align(scene: Scene, tracks: Clusters, corrections: Corrections) -> Correctio
         weight[weight < 1e-3] = 0.0
         mates = 1.0 + np.bincount(a, weight, tracks.count) + np.bincount(b, weight, tracks.count)
         # k drives that see one object make k (k - 1) / 2 pairs of k positions: each pair counts 2 / k.
-        precise = information * (weight * 4.0 / (mates[a] + mates[b]))[:, None, None]
-        residual = tracks.objects.state[a, :2] - tracks.objects.state[b, :2]
-        of_a, of_b = effect[a], -effect[b]
-        solver = Solver(_normal(prior, of_a, of_b, precise, sequence[a], sequence[b]))
+        held = np.flatnonzero(weight)
+        one, other = a[held], b[held]
+        precise = information[held] * (weight[held] * 4.0 / (mates[one] + mates[other]))[:, None, None]
+        residual = tracks.objects.state[one, :2] - tracks.objects.state[other, :2]
+        of_one, of_other = effect[one], -effect[other]
+        solver = Solver(_normal(prior, of_one, of_other, precise, sequence[one], sequence[other]))
         slope = -prior * corrections.value
-        slope -= sums(np.einsum("pji,pjk,pk->pi", of_a, precise, residual), sequence[a], sequences)
-        slope -= sums(np.einsum("pji,pjk,pk->pi", of_b, precise, residual), sequence[b], sequences)
+        slope -= sums(np.einsum("pji,pjk,pk->pi", of_one, precise, residual), sequence[one], sequences)
+        slope -= sums(np.einsum("pji,pjk,pk->pi", of_other, precise, residual), sequence[other], sequences)
         value = solver.solve(slope.ravel()).reshape(sequences, 4)
         (covariance,) = solver.blocks((np.arange(sequences) * 4, 4))
     unsure = weight * (1.0 - weight)
@@ -77,10 +81,14 @@ def _effect(scene: Scene, tracks: Clusters, corrections: Corrections) -> Array:
 def _candidates(scene: Scene, tracks: Clusters, sequence: Codes) -> tuple[Codes, Codes]:
     """Pairs of tracks of different sequences that may show one object."""
     placed = np.column_stack([tracks.objects.state[:, :2], tracks.family * (4 * REACH_M)])
-    pairs = cKDTree(placed).query_pairs(REACH_M, output_type="ndarray")
-    pairs = pairs[sequence[pairs[:, 0]] != sequence[pairs[:, 1]]]
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    a, b = pairs[:, 0], pairs[:, 1]
+    k = min(COUNTERPARTS + 1, len(placed))
+    _, near = cKDTree(placed).query(placed, k=np.arange(1, k + 1), distance_upper_bound=REACH_M)
+    a, b = np.repeat(np.arange(len(placed)), k), near.ravel()
+    real = b < len(placed)
+    a, b = a[real], b[real]
+    a, b = a[sequence[a] != sequence[b]], b[sequence[a] != sequence[b]]
+    pairs = np.unique(np.minimum(a, b) * len(placed) + np.maximum(a, b))
+    a, b = pairs // len(placed), pairs % len(placed)
     alike = faces_alike(scene, tracks, a, b)
     return a[alike], b[alike]
 
@@ -103,10 +111,12 @@ def _normal(prior: Array, of_a: Array, of_b: Array, precise: Array, first: Codes
     blocks[:, range(4), range(4)] = prior
     rows, columns, values = [np.arange(sequences)], [np.arange(sequences)], [blocks]
     for left, row in ((of_a, first), (of_b, second)):
+        weighted = left.transpose(0, 2, 1) @ precise
         for right, column in ((of_a, first), (of_b, second)):
-            rows.append(row)
-            columns.append(column)
-            values.append(left.transpose(0, 2, 1) @ precise @ right)
+            key, place = np.unique(row * sequences + column, return_inverse=True)
+            rows.append(key // sequences)
+            columns.append(key % sequences)
+            values.append(sums(weighted @ right, place, len(key)))
     at, to = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
     row, column = np.concatenate(rows), np.concatenate(columns)
     return sparse.csc_matrix(

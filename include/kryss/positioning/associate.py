@@ -14,7 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from kryss.positioning.adjust import NEAREST_M, Corrections, Objects, estimate, linearise, sums
@@ -44,7 +46,7 @@ Rows = NDArray[np.intp]
 def same_boxes(scene: Scene) -> Rows:
     """``(n,)`` for each sighting the best one of its photo that shows the same box: detectors box some things twice."""
     order = np.lexsort((scene.bearing, scene.family, scene.image))
-    leader = np.arange(len(scene))
+    pairs = []
     for step in (1, 2):
         a, b = order[:-step], order[step:]
         same = (
@@ -56,11 +58,12 @@ def same_boxes(scene: Scene) -> Rows:
         apart = np.abs(scene.height[a] - scene.height[b])
         # Plates of two classes stand above each other on one pole: only their height tells them from one misread.
         same &= (apart < SAME_BOX_HEIGHT_M) | (np.isnan(apart) & (scene.kind[a] == scene.kind[b]))
-        for i, j in zip(a[same].tolist(), b[same].tolist(), strict=True):
-            best = min(leader[i], leader[j], key=lambda k: (-scene.score[k], k))
-            leader[leader == leader[i]] = best
-            leader[leader == leader[j]] = best
-    return leader
+        pairs.append(np.column_stack([a[same], b[same]]))
+    joined = np.concatenate(pairs)
+    graph = sparse.coo_matrix((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(len(scene), len(scene)))
+    _, box = connected_components(graph, directed=False)
+    best = np.lexsort((np.arange(len(scene)), -scene.score, box))
+    return best[np.searchsorted(box[best], box)]
 
 
 @dataclass

@@ -7,6 +7,8 @@ more than once. Drives of other days say nothing here: what they miss may have g
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -31,10 +33,8 @@ FACE_COSINE = 0.5
 SECTORS, RINGS_M = 24, (8.0, 15.0, 25.0, 40.0)
 PRIOR_RATE, PRIOR_LOOKS = 0.2, 2.0
 SEEN_OFTEN = 3
-LENIENCE = 2
-"""Added to the numbers of objects seen twice and thrice: few objects say little."""
-SEEN_LESS = (0.5, 2.0)
-"""Between these lies the ratio of objects seen once to those seen twice."""
+FAR_LESS = 3.0
+EM_ROUNDS = 100
 
 
 def on_vehicles(scene: Scene) -> NDArray[np.bool_]:
@@ -78,7 +78,9 @@ def on_vehicles(scene: Scene) -> NDArray[np.bool_]:
     values = np.column_stack([scene.log_range[rows], _unrolled(scene.bearing[rows], label, count)])
     mean = sums(values, label, count) / size[:, None]
     along = sums(((values - mean[label]) ** 2 / spread).sum(axis=1)[:, None], label, count)[:, 0]
-    vehicle = (far >= VEHICLE_PATH_M) & (standing - along > VEHICLE_CHI2) & (along < 3.0 * (2 * size - 2))
+    # Two boxes of one photo in a chain are things that stand in a row.
+    photos = np.bincount(np.unique(np.column_stack([label, scene.image[rows]]), axis=0)[:, 0], minlength=count)
+    vehicle = (photos == size) & (far >= VEHICLE_PATH_M) & (standing - along > VEHICLE_CHI2) & (along < 3.0 * (2 * size - 2))
     moving[rows] = vehicle[label]
     return moving
 
@@ -102,37 +104,53 @@ def _unrolled(angle: Array, label: Codes, count: int) -> Array:
 
 
 def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> NDArray[np.bool_]:
-    """``(k,)`` the objects seen once that are likelier to be false boxes.
+    """``(k,)`` the objects that are likelier to be false boxes, by what else their drives' photos should have shown.
 
-    How many real objects are seen exactly once is told by how many are seen twice and thrice (the ratio of neighbouring
-    counts, as in Good 1953 and Chao 1984); those beyond are false. Which ones, the looks that missed them tell.
+    One that was seen once is real with the share of such objects that are (found by expectation and maximisation, from a half)
+    times the probability that a real one is missed by all other looks at it. One that was seen more often, and yet
+    :data:`FAR_LESS` standard deviations less often than a standing object, is rays that cross by chance.
     """
-    doubted = np.zeros(clusters.count, dtype=bool)
+    looks = look(scene, clusters, corrections)
+    doubted = (clusters.size > 1) & (looks.seen < looks.expected - FAR_LESS * np.sqrt(looks.variance + 0.25))
     once = np.flatnonzero(clusters.size == 1)
-    twice, thrice = int((clusters.size == 2).sum()) + LENIENCE, int((clusters.size == 3).sum()) + LENIENCE
-    real = twice * float(np.clip(twice / thrice, *SEEN_LESS))
-    if len(once) <= real:
-        return doubted
-    missed = np.exp(_log_missed(scene, clusters, corrections, once))
-    likely, unlikely = real * missed / missed.sum(), (len(once) - real) / len(once)
-    doubted[once] = likely < unlikely
+    missed = np.exp(looks.log_missed[once])
+    real = 0.5
+    for _ in range(EM_ROUNDS):
+        likely = real * missed / (real * missed + 1.0 - real)
+        real = (likely.sum() + 1.0) / (len(once) + 2.0)
+    doubted[once] = real * missed < (1.0 - real) * (1.0 - 1e-9)
     return doubted
 
 
-def _log_missed(scene: Scene, clusters: Clusters, corrections: Corrections, once: Codes) -> Array:
-    """``(len(once),)`` log probability that the drive that saw a standing object once misses it on its other looks."""
+@dataclass(frozen=True)
+class Looks:
+    """``(k,)`` of each object: how its drives looked at it."""
+
+    seen: Array
+    expected: Array
+    """How many looks would show a standing object, with its variance."""
+    variance: Array
+    log_missed: Array
+    """Log probability that a standing object is missed by all looks that did not show it."""
+
+
+def look(scene: Scene, clusters: Clusters, corrections: Corrections) -> Looks:
+    """How often each object was seen and should have been, by the rates at which each drive saw what it saw often."""
     photos = _Photos(scene, corrections)
-    often = np.flatnonzero(clusters.size >= SEEN_OFTEN)
-    thing, photo = photos.looks(scene, clusters, often)
+    thing, photo = photos.looks(scene, clusters, np.arange(clusters.count))
     seen = np.isin(thing * scene.images + photo, clusters.labels * scene.images + scene.image[clusters.rows])
     where = photos.where(clusters, thing, photo)
-    looked = np.bincount(where, minlength=photos.places)
-    rate = (np.bincount(where, seen, photos.places) + PRIOR_RATE * PRIOR_LOOKS) / (looked + PRIOR_LOOKS)
-    thing, photo = photos.looks(scene, clusters, once)
-    other = photo != scene.image[clusters.first[thing]]
-    thing, photo = thing[other], photo[other]
-    missed = np.log1p(-np.minimum(rate[photos.where(clusters, thing, photo)], 0.95))
-    return np.asarray(np.bincount(thing, missed, clusters.count)[once], dtype=np.float64)
+    often = clusters.size[thing] >= SEEN_OFTEN
+    looked = np.bincount(where[often], minlength=photos.places)
+    rate = (np.bincount(where[often], seen[often], photos.places) + PRIOR_RATE * PRIOR_LOOKS) / (looked + PRIOR_LOOKS)
+    rate = np.minimum(rate[where], 0.95)
+
+    def total(values: Array) -> Array:
+        return np.asarray(np.bincount(thing, values, clusters.count), dtype=np.float64)
+
+    return Looks(
+        total(seen.astype(np.float64)), total(rate), total(rate * (1.0 - rate)), total(np.where(seen, 0.0, np.log1p(-rate)))
+    )
 
 
 class _Photos:

@@ -40,10 +40,10 @@ TRACK_ROUNDS = 2
 ROUNDS = 3
 DATUM_SHARE = 0.1
 """Of a camera's stated sigma: what no number of photos averages away (the datum of a reconstruction, GPS in one street)."""
-SURE, DOUBT = 0.05, 80.0
-"""How the variance grows with the share of doubtful ties between drives, which the adjustment takes for certain: with the
-square of what it exceeds ``SURE`` by, which certain ties show too. Found on simulated streets, where it brings the stated
-regions to what they hold (docs/positions.md)."""
+SURE, DOUBTFUL, DOUBT = 0.05, 0.20, 1.1
+"""By how much the variance grows where ties between drives are doubtful, which the adjustment takes for certain: not at all up
+to a share of ``SURE``, which certain ties show too, and by ``DOUBT`` from ``DOUBTFUL`` on. Found on simulated streets, where it
+brings the stated regions to what they hold (docs/positions.md)."""
 CONFIRMED_PHOTOS, CONFIRMED_RADIUS_M = 3, 10.0
 CONCENTRATED = 0.5
 """Views whose mean direction is shorter contradict each other: no front."""
@@ -240,8 +240,8 @@ def _fuse_cell(table: Table) -> tuple[Codes, Groups]:
     doubted = never_repeat(scene, clusters, corrections)[clusters.labels]
     label[clusters.rows] = np.where(doubted, -1 - REASONS.index("never repeats"), clusters.labels)
     label = label[leader]
-    doubt = np.maximum(corrections.doubt[scene.sequence[clusters.rows]] - SURE, 0.0)
-    wider = 1.0 + DOUBT * sums((doubt**2)[:, None], clusters.labels, clusters.count) / clusters.size[:, None]
+    doubt = np.clip((corrections.doubt[scene.sequence[clusters.rows]] - SURE) / (DOUBTFUL - SURE), 0.0, 1.0)
+    wider = 1.0 + DOUBT * sums(doubt[:, None], clusters.labels, clusters.count) / clusters.size[:, None]
     covariance = clusters.objects.covariance[:, :2, :2] * wider[:, :, None]
     covariance = covariance + _datum(scene, clusters)[:, None, None] * np.eye(2)
     lonlat = frame.to_lonlat(clusters.objects.state[:, :2]) if clusters.count else np.zeros((0, 2))

@@ -27,6 +27,7 @@ from kryss.model import Covariance, FusedObject, Sighting
 from kryss.positioning.depth_scale import DepthScale, Rays, depth_scale
 from kryss.positioning.frame import GEOD, frame_for, wrap_deg
 from kryss.positioning.fuse import cells, fuse, fusion, is_confirmed
+from kryss.positioning.table import SHARED_POSE_VARIANCE
 
 Array = NDArray[np.float64]
 Json = dict[str, Any]
@@ -68,6 +69,11 @@ SEQUENCE_SCALE_SIGMA = 0.10
 CELL_DEG = 1.0
 """Areas that no cell of this raster connects have a metric frame each: a file may hold cities of two continents."""
 AREAS_APART_M = 1e7
+HALF = 0.5
+SHARE_ROUNDS, SHARE_BETWEEN = 2, (0.05, 0.95)
+LEAST_IN_SCATTER, SCATTERED = 3, 60
+MEDIAN_TO_SIGMA = 1.4826
+"""Of the absolute deviation of a normal distribution."""
 CROSSED = 10
 """Depths whose rays are crossed by others, to tell the scale from."""
 MOST_CROSSED = 3_000
@@ -268,6 +274,9 @@ def locate(detections: Detections, defaults: Defaults | None = None) -> Json:
     if factor != 1.0:
         sightings = [_scaled(one, factor) for one in sightings]
         scales = [one | {"metres_per_unit": round(one["metres_per_unit"] * factor, 4)} for one in scales]
+    if any(one.method == "range" for one in sightings):
+        share = shared_range_variance(sightings)
+        sightings = [_shared(one, share) for one in sightings]
     fused = fusion(sightings)
     features = [_feature(one, lines) for one in fused.objects]
     features.sort(key=lambda one: (one["properties"]["class"], one["geometry"]["coordinates"], one["properties"]["rows"]))
@@ -297,18 +306,13 @@ def triangulated_scale(sightings: Sequence[Sighting]) -> float:
     corrects the scale, and with the new one objects are found anew, until it stays. Of a large file the crowded middle of its
     fullest cell is looked at. 1.0 where fewer than :data:`CROSSED` depths are crossed.
     """
-    by_depth = [one for one in sightings if one.method == "depth"]
-    if len(by_depth) < CROSSED:
+    sample = _crowd([one for one in sightings if one.method == "depth"])
+    if len(sample) < CROSSED:
         return 1.0
-    lon, lat = np.array([one.camera_lon for one in by_depth]), np.array([one.camera_lat for one in by_depth])
-    rows = max((rows for rows, _ in cells(lon, lat)), key=len)
-    middle = frame_for(lon[rows].tolist(), lat[rows].tolist()).to_xy(lon[rows], lat[rows])
-    off = np.hypot(*(middle - np.median(middle, axis=0)).T)
-    sample = [by_depth[i] for i in rows[np.argsort(off, kind="stable")[:MOST_CROSSED]].tolist()]
     factor = 1.0
     for _ in range(SCALE_ROUNDS):
         logs = [
-            math.log(max(GEOD.inv(seen.camera_lon, seen.camera_lat, one.lon, one.lat)[2], 1.0) / seen.range_m)
+            math.log(_distance_m(seen, one) / seen.range_m)
             for one in fuse([_scaled(seen, factor) for seen in sample])
             if len({seen.image_id for seen in one.sightings}) > 1
             for seen in one.sightings
@@ -320,6 +324,53 @@ def triangulated_scale(sightings: Sequence[Sighting]) -> float:
         if abs(step) < SCALE_STEADY:
             break
     return factor
+
+
+def shared_range_variance(sightings: Sequence[Sighting]) -> float:
+    """Which share of the stated variance of ranges all sightings of an object have in common, told by how far they scatter.
+
+    Ranges from a known size are all too long where the object is larger than usual: its sightings agree better than the stated
+    error allows. Their scatter within objects, less what the cameras' own errors make of it, is their own error; the rest is
+    shared. A half where fewer than :data:`SCATTERED` ranges tell.
+    """
+    sample = _crowd([one for one in sightings if one.method == "range"])
+    share = HALF
+    for _ in range(SHARE_ROUNDS):
+        off, stated, camera = [], [], []
+        for one in fuse([_shared(seen, share) for seen in sample]):
+            if len(one.sightings) < LEAST_IN_SCATTER:
+                continue
+            logs = [math.log(seen.range_m / _distance_m(seen, one)) for seen in one.sightings]
+            mean = math.fsum(logs) / len(logs)
+            widen = math.sqrt(len(logs) / (len(logs) - 1.0))
+            off += [abs(value - mean) * widen for value in logs]
+            stated += [(seen.range_sigma_m / seen.range_m) ** 2 for seen in one.sightings]
+            camera += [SHARED_POSE_VARIANCE * (seen.camera_sigma_m / _distance_m(seen, one)) ** 2 for seen in one.sightings]
+        if len(off) < SCATTERED:
+            return HALF
+        own = (MEDIAN_TO_SIGMA * float(np.median(off))) ** 2 - float(np.median(camera))
+        share = float(np.clip(1.0 - own / float(np.median(stated)), *SHARE_BETWEEN))
+    return share
+
+
+def _shared(one: Sighting, share: float) -> Sighting:
+    """The sighting with this share of its range's variance in common with the object's others."""
+    return replace(one, range_shared_sigma_m=one.range_sigma_m * math.sqrt(share)) if one.method == "range" else one
+
+
+def _crowd(sightings: Sequence[Sighting]) -> list[Sighting]:
+    """The crowded middle of the fullest cell, at most :data:`MOST_CROSSED`."""
+    if not sightings:
+        return []
+    lon, lat = np.array([one.camera_lon for one in sightings]), np.array([one.camera_lat for one in sightings])
+    rows = max((rows for rows, _ in cells(lon, lat)), key=len)
+    middle = frame_for(lon[rows].tolist(), lat[rows].tolist()).to_xy(lon[rows], lat[rows])
+    off = np.hypot(*(middle - np.median(middle, axis=0)).T)
+    return [sightings[i] for i in rows[np.argsort(off, kind="stable")[:MOST_CROSSED]].tolist()]
+
+
+def _distance_m(seen: Sighting, one: FusedObject) -> float:
+    return max(float(GEOD.inv(seen.camera_lon, seen.camera_lat, one.lon, one.lat)[2]), 1.0)
 
 
 def _scaled(one: Sighting, factor: float) -> Sighting:

@@ -221,7 +221,7 @@ def scene_of(table: Table, frame: Frame) -> Scene:
         shared=np.where(lone, 1.0, SHARED_POSE_VARIANCE),
         height=np.where(np.isfinite(table.height_sigma), table.height, np.nan),
         height_sigma=np.where(np.isfinite(table.height), table.height_sigma, np.nan),
-        score=table.score,
+        score=np.clip(table.score, 0.0, 1.0),
         time=table.time,
         image=image.astype(np.int64),
         sequence=sequence.astype(np.int64),
