@@ -25,7 +25,7 @@ from kryss.model import Covariance, FusedObject, Sighting
 from kryss.positioning.adjust import Corrections, adjust, sums
 from kryss.positioning.align import align
 from kryss.positioning.associate import Clusters, agglomerate, describe, reassign, same_boxes
-from kryss.positioning.doubt import REASONS, never_repeat, on_vehicles
+from kryss.positioning.doubt import REASONS, look, never_repeat, on_vehicles
 from kryss.positioning.frame import Frame, wrap_deg
 from kryss.positioning.table import Array, Codes, Scene, Table, scene_of, sighting_key, table_of
 
@@ -37,6 +37,7 @@ METRES_PER_DEG = 111_320.0
 HIGHEST_LATITUDE_DEG = 89.9
 """Beyond it, east and north mean nothing."""
 TRACK_ROUNDS = 2
+WEAK = 2.0
 ROUNDS = 3
 DATUM_SHARE = 0.1
 """Of a camera's stated sigma: what no number of photos averages away (the datum of a reconstruction, GPS in one street)."""
@@ -284,9 +285,21 @@ def _clusters(scene: Scene) -> tuple[Clusters, Corrections, NDArray[np.intp]]:
     clusters = agglomerate(scene, clusters, corrections, drives=True)
     for _ in range(ROUNDS):
         clusters, corrections = _adjusted(scene, clusters, corrections)
+        clusters = _dissolved(scene, clusters, corrections)
         clusters = reassign(scene, clusters, corrections, drives=True)
         clusters = agglomerate(scene, clusters, corrections, drives=True)
     return *_adjusted(scene, clusters, corrections, final=True), leader
+
+
+def _dissolved(scene: Scene, clusters: Clusters, corrections: Corrections) -> Clusters:
+    """Clusters seen much less often than a standing object would be, taken apart, so that others may take their sightings."""
+    looks = look(scene, clusters, corrections)
+    weak = (clusters.size > 1) & (looks.seen < looks.expected - WEAK * np.sqrt(looks.variance + 0.25))
+    if not weak.any():
+        return clusters
+    apart = weak[clusters.labels]
+    labels = np.where(apart, clusters.count + np.arange(len(clusters.labels)), clusters.labels)
+    return describe(scene, clusters.rows, labels, corrections)
 
 
 def _adjusted(scene: Scene, clusters: Clusters, corrections: Corrections, final: bool = False) -> tuple[Clusters, Corrections]:
