@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kryss.model import Detection, PhotoResult
 from kryss.pipeline.run import short_hash
-from kryss.pipeline.state import State
+from kryss.pipeline.state import CellMemo, State
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -58,3 +59,23 @@ def test_no_rows_are_no_rows(state: State) -> None:
 def test_different_inputs_have_different_names(one: list[str], other: list[str]) -> None:
     if "\x1f" not in "".join(one + other) and one != other and (len(one) > 0 and len(other) > 0):
         assert short_hash(one) != short_hash(other)
+
+
+def test_a_cell_is_remembered_until_it_is_no_longer_asked_for(state: State) -> None:
+    found = {"label": np.array([0, -1, 1]), "lon": np.array([10.4, np.nan])}
+    CellMemo(state, "cells/9901").put("a", found)
+    CellMemo(state, "cells/9901").put("b", found)
+    memo = CellMemo(state, "cells/9901")
+    known = memo.get("a")
+    assert known is not None
+    assert known.keys() == found.keys()
+    assert all(np.array_equal(known[name], found[name], equal_nan=True) for name in found)
+    memo.forget_others()
+    assert state.names("cells/9901") == ["cells/9901/a.npz"]
+
+
+def test_a_cell_that_cannot_be_read_is_worked_out_again(state: State) -> None:
+    memo = CellMemo(state, "cells/9901")
+    assert memo.get("never") is None
+    state.write_bytes("cells/9901/cut.npz", b"PK\x03\x04 cut")
+    assert memo.get("cut") is None

@@ -20,6 +20,7 @@ from kryss.layer.storage import MANIFEST, Shelf
 from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting
 from kryss.pipeline.checks import HeldBack, plausible
 from kryss.pipeline.run import Run, short_hash, stage
+from kryss.pipeline.state import CellMemo
 from kryss.positioning.camera import upright_size
 from kryss.positioning.poses import trusted_poses
 from kryss.store import Store, open_store
@@ -277,10 +278,12 @@ def merge(run: Run, key: str) -> dict[str, Any]:
             sightings=run.state.read_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting),
             placed=run.state.read_json(f"work/{run.code}/{key}/placed.json"),
         )
-        fused = fusion(tx.sightings(run.code, model_key))
+        cells = CellMemo(run.state, f"cells/{run.code}")
+        fused = fusion(tx.sightings(run.code, model_key), cells)
         poses, _ = trusted_poses(tx.images(run.code))
         objects = believe(fused.objects, tx.looks(run.code, model_key), poses, tx.objects(run.code), model_key=model_key)
         counts = tx.write_objects(run.code, objects)
+    cells.forget_others()
     return {
         "objects": asdict(counts),
         "total": len(objects),

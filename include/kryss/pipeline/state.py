@@ -6,13 +6,18 @@ A file is named by the input it was made from, so a file that is there is finish
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import uuid
+import zipfile
 from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import fsspec
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
@@ -58,6 +63,11 @@ class State:
         with self._fs.open(self._path(name), "rb") as file:
             return file.read()
 
+    def remove(self, name: str) -> None:
+        """Removes a finished file; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(name))
+
     def write_json(self, name: str, value: Any) -> str:
         return self.write_bytes(name, json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n")
 
@@ -73,3 +83,37 @@ class State:
     def read_rows(self, name: str, kind: type[T]) -> list[T]:
         adapter = _adapter(cast(Hashable, kind))
         return [adapter.validate_json(line) for line in gzip.decompress(self.read_bytes(name)).split(b"\n") if line]
+
+
+class CellMemo:
+    """What fusion found in each cell (:class:`kryss.positioning.fuse.Memo`), a file a cell under ``folder``.
+
+    A file that cannot be read is as good as none.
+    """
+
+    def __init__(self, state: State, folder: str) -> None:
+        self._state, self._folder = state, folder
+        self._used: set[str] = set()
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        name = self._name(key)
+        try:
+            with np.load(io.BytesIO(self._state.read_bytes(name)), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def put(self, key: str, arrays: dict[str, NDArray[Any]]) -> None:
+        data = io.BytesIO()
+        np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+        self._state.write_bytes(self._name(key), data.getvalue())
+
+    def forget_others(self) -> None:
+        """Removes the cells that were not asked for: they are no longer as they were."""
+        for name in set(self._state.names(self._folder)) - self._used:
+            self._state.remove(name)
+
+    def _name(self, key: str) -> str:
+        name = f"{self._folder}/{key}.npz"
+        self._used.add(name)
+        return name
