@@ -10,6 +10,7 @@ the rest is solved for, and every object gets its full marginal covariance. Outl
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ def linearise(scene: Scene, rows: NDArray[np.intp], state: Array, correction: Ar
 
 def sums(values: Array, groups: Codes, count: int) -> Array:
     """``(count, ...)`` sums of ``(m, ...)`` by group."""
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
     summed = np.column_stack([np.bincount(groups, column, count) for column in flat.T])
     return np.asarray(summed, dtype=np.float64).reshape(count, *values.shape[1:])
 

@@ -22,7 +22,7 @@ REACH_M = 20.0
 COUNTERPARTS = 40
 """The nearest: a street that hundreds have driven says no more with all of them."""
 ROUNDS = 8
-FEW_TIES = 10.0
+FEW_TIES = 30.0
 """A drive with so few ties to others is half as doubtful as all drives are."""
 
 

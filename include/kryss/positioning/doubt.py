@@ -35,6 +35,8 @@ PRIOR_RATE, PRIOR_LOOKS = 0.2, 2.0
 SEEN_OFTEN = 3
 FAR_LESS = 3.0
 EM_ROUNDS = 100
+REAL, FALSE = 3.0, 1.0
+"""What is known of boxes that no other confirms before any is looked at: as if three had been real and one false."""
 
 
 def on_vehicles(scene: Scene) -> NDArray[np.bool_]:
@@ -106,7 +108,7 @@ def _unrolled(angle: Array, label: Codes, count: int) -> Array:
 def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> NDArray[np.bool_]:
     """``(k,)`` the objects that are likelier to be false boxes, by what else their drives' photos should have shown.
 
-    One that was seen once is real with the share of such objects that are (found by expectation and maximisation, from a half)
+    One that was seen once is real with the share of such objects that are (found by expectation and maximisation)
     times the probability that a real one is missed by all other looks at it. One that was seen more often, and yet
     :data:`FAR_LESS` standard deviations less often than a standing object, is rays that cross by chance.
     """
@@ -114,11 +116,11 @@ def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> 
     doubted = (clusters.size > 1) & (looks.seen < looks.expected - FAR_LESS * np.sqrt(looks.variance + 0.25))
     once = np.flatnonzero(clusters.size == 1)
     missed = np.exp(looks.log_missed[once])
-    real = 0.5
+    real = REAL / (REAL + FALSE)
     for _ in range(EM_ROUNDS):
         likely = real * missed / (real * missed + 1.0 - real)
-        real = (likely.sum() + 1.0) / (len(once) + 2.0)
-    doubted[once] = real * missed < (1.0 - real) * (1.0 - 1e-9)
+        real = (likely.sum() + REAL) / (len(once) + REAL + FALSE)
+    doubted[once] = real * missed < 1.0 - real
     return doubted
 
 
