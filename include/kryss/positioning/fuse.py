@@ -40,9 +40,9 @@ TRACK_ROUNDS = 2
 WEAK = 1.3
 """A cluster so many standard deviations less often seen than looked at is tried anew."""
 ROUNDS = 3
-DATUM_SHARE = 0.1
+DATUM_SHARE = 0.05
 """Of a camera's stated sigma: what no number of photos averages away (the datum of a reconstruction, GPS in one street)."""
-SURE, DOUBTFUL, DOUBT = 0.05, 0.20, 1.3
+SURE, DOUBTFUL, DOUBT = 0.07, 0.20, 1.3
 """By how much the variance grows where ties between drives are doubtful, which the adjustment takes for certain: not at all up
 to a share of ``SURE``, which certain ties show too, and by ``DOUBT`` from ``DOUBTFUL`` on. Found on simulated streets, where it
 brings the stated regions to what they hold (docs/positions.md)."""
