@@ -33,7 +33,7 @@ def test_a_table_becomes_a_geojson_and_stderr_tells_the_story(table: Path, capsy
     assert [one["properties"]["rows"] for one in found["features"]] == [[2, 3]]
     told = capsys.readouterr()
     assert told.out == ""
-    for words in ("3 rows read", "1 refused: lat is not a finite number (line 4)", "1 objects, 1 of them confirmed"):
+    for words in ("3 rows read", "1 refused: lat is not a finite number (line 4)", "1 objects, 0 of them confirmed"):
         assert words in told.err
     assert sorted(path.name for path in table.parent.iterdir()) == ["detections.csv", "objects.geojson"]
 

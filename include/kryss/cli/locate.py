@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"depth scale of {whose}: {scale['metres_per_unit']} m, error {100 * scale['log_sigma']:.0f} % ({how})")
     for reason, count in told["left_out"].items():
         say(f"{count} left out: {reason}")
-    say(f"{told['objects']} objects, {told['confirmed']} of them confirmed by 2 or more photos, in {options.out}")
+    say(f"{told['objects']} objects, {told['confirmed']} of them confirmed, in {options.out}")
     say(f"{time.monotonic() - began:.1f} s")
     return 0
 
