@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kryss.model import FusedObject
-from kryss.positioning.frame import GEOD, destination
+from kryss.positioning.frame import GEOD, destination, distance_m
 from kryss.positioning.fuse import CELL_DEG, error_radius_m, fuse, fusion
 
 LIGHT = "object--traffic-light--general-upright"
@@ -262,3 +262,19 @@ def test_boxes_that_no_other_photo_confirms_are_left_out_where_most_are(street: 
     found = fusion(seen + false)
     assert sum(one.class_name == street.SIGN for one in found.objects) == len(things)
     assert found.dropped["never repeats"] >= 10
+
+
+def test_rays_that_cross_beyond_the_range_gate_are_no_object(street: ModuleType) -> None:
+    pattern = street.sightings(street.drive("d"), [street.Thing(LIGHT, 4.0, 0.0, up_m=3.3)])[0]
+    lon, lat = street.ORIGIN.to_lonlat([[0.0, 0.0], [20.0, 0.0], [40.0, 0.0]]).T
+    rays = [
+        replace(
+            pattern, image_id=f"p{k}", sequence_id=f"s{k}", camera_lon=float(lon[k]), camera_lat=float(lat[k]), range_m=15.0,
+            bearing_deg=float(np.degrees(np.arctan2(20.0 - 20.0 * k, 150.0))) % 360.0, range_sigma_m=30.0, bearing_sigma_deg=0.1,
+            camera_sigma_m=0.1, range_shared_sigma_m=0.0, height_m=None, height_sigma_m=None,
+        )
+        for k in range(3)
+    ]  # fmt: skip
+    assert all(
+        distance_m(seen.camera_lon, seen.camera_lat, one.lon, one.lat) < 80 for one in fuse(rays) for seen in one.sightings
+    )

@@ -19,7 +19,7 @@ from kryss.positioning.adjust import Corrections, estimate, linearise, sums
 from kryss.positioning.associate import Clusters
 from kryss.positioning.table import Array, Codes, Scene
 
-REASONS = ("never repeats", "on a vehicle", "not a number, or nowhere on the globe")
+REASONS = ("never repeats", "on a vehicle", "not a number, or nowhere on the globe", "farther than can be seen")
 """Why sightings are in no object."""
 
 SAME_WAY_LOG_RANGE, SAME_WAY_RAD, SAME_WAY_PHOTOS = 0.25, np.radians(8.0), 3.0
@@ -33,6 +33,8 @@ FACE_COSINE = 0.5
 SECTORS, RINGS_M = 24, (8.0, 15.0, 25.0, 40.0)
 PRIOR_RATE, PRIOR_LOOKS = 0.2, 2.0
 SEEN_OFTEN = 3
+SEEN_FROM_M, STATED_RANGES = 80.0, 1.5
+"""No sign or light is read from farther away, unless its sightings state such ranges: then from so many times the largest."""
 FAR_LESS = 3.0
 EM_ROUNDS = 100
 REAL, FALSE = 3.0, 1.0
@@ -122,6 +124,16 @@ def never_repeat(scene: Scene, clusters: Clusters, corrections: Corrections) -> 
         real = (likely.sum() + REAL) / (len(once) + REAL + FALSE)
     doubted[once] = real * missed < 1.0 - real
     return doubted
+
+
+def too_far(scene: Scene, clusters: Clusters, corrections: Corrections) -> NDArray[np.bool_]:
+    """``(k,)`` the objects that stand beyond the range gate of all their cameras: rays that cross in the distance."""
+    rows, labels = clusters.rows, clusters.labels
+    camera = scene.camera[rows] + corrections.of(scene, rows)[:, :2]
+    nearest, stated = np.full(clusters.count, np.inf), np.zeros(clusters.count)
+    np.minimum.at(nearest, labels, np.hypot(*(clusters.objects.state[labels, :2] - camera).T))
+    np.maximum.at(stated, labels, np.exp(scene.log_range[rows]))
+    return nearest > np.maximum(SEEN_FROM_M, STATED_RANGES * stated)
 
 
 @dataclass(frozen=True)

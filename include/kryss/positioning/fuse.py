@@ -25,7 +25,7 @@ from kryss.model import Covariance, FusedObject, Sighting
 from kryss.positioning.adjust import Corrections, adjust, sums
 from kryss.positioning.align import align
 from kryss.positioning.associate import Clusters, agglomerate, describe, reassign, same_boxes
-from kryss.positioning.doubt import REASONS, look, never_repeat, on_vehicles
+from kryss.positioning.doubt import REASONS, look, never_repeat, on_vehicles, too_far
 from kryss.positioning.frame import Frame, wrap_deg
 from kryss.positioning.table import Array, Codes, Scene, Table, scene_of, sighting_key, table_of
 
@@ -239,8 +239,10 @@ def _fuse_cell(table: Table) -> tuple[Codes, Groups]:
     scene = scene_of(table, frame)
     clusters, corrections, leader = _clusters(scene)
     label = np.full(len(table), -1 - REASONS.index("on a vehicle"))
+    far = too_far(scene, clusters, corrections)[clusters.labels]
     doubted = never_repeat(scene, clusters, corrections)[clusters.labels]
     label[clusters.rows] = np.where(doubted, -1 - REASONS.index("never repeats"), clusters.labels)
+    label[clusters.rows[far]] = -1 - REASONS.index("farther than can be seen")
     label = label[leader]
     doubt = np.clip((corrections.doubt[scene.sequence[clusters.rows]] - SURE) / (DOUBTFUL - SURE), 0.0, 1.0)
     wider = 1.0 + DOUBT * sums(doubt[:, None], clusters.labels, clusters.count) / clusters.size[:, None]
