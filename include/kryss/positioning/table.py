@@ -5,7 +5,7 @@ Metres are those of one local frame (:mod:`kryss.positioning.frame`); angles are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
@@ -71,8 +71,6 @@ class Table:
     sequence: Codes
     kind: Codes
     """index into ``classes``"""
-    sfm: NDArray[np.bool_]
-    """the pose is from structure from motion"""
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -122,7 +120,6 @@ def table_of(sightings: Sequence[Sighting]) -> Table:
         image=image,
         sequence=sequence,
         kind=kind,
-        sfm=np.array([one.pose_origin == "sfm" for one in sightings], dtype=bool),
         classes=classes,
     )
 
@@ -229,8 +226,3 @@ def scene_of(table: Table, frame: Frame) -> Scene:
         family=number[table.kind],
         front=front[table.kind],
     )
-
-
-def columns_of(rows: Mapping[str, Any], classes: Sequence[str]) -> Table:
-    """A table from arrays by column name, for those who have no :class:`Sighting` objects."""
-    return Table(classes=tuple(classes), **rows)
