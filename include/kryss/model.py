@@ -94,9 +94,9 @@ class Sighting:
     lat: float
     covariance: Covariance
     range_shared_sigma_m: float = 0.0
-    """The part of ``range_sigma_m`` that all sightings of the object have in common (its size, the focal length); 0: not said."""
+    """The part of ``range_sigma_m`` that all sightings of the object have in common (its size); 0: not said."""
     range_sequence_sigma_m: float = 0.0
-    """The part that all sightings of the sequence have in common (camera height, depth scale); 0: none."""
+    """The part that all sightings of the sequence have in common (camera height, depth scale, focal length); 0: none."""
     height_m: float | None = None
     """Middle of the object above the road, by this sighting alone."""
     height_sigma_m: float | None = None
