@@ -478,7 +478,16 @@ def comparison_table(rows: Sequence[Row], first: str) -> str:
 
 
 def scaling_table(rows: Sequence[Row]) -> str:
-    head = ["sightings", "objects", "processor s", "µs a sighting", "of 10 thousand's", "peak MB", "of it fusion", "kB a sighting"]
+    head = [
+        "sightings",
+        "objects",
+        "processor s",
+        "µs a sighting",
+        "of 10 thousand's",
+        "peak MB",
+        "of it fusion",
+        "kB a sighting",
+    ]
     return markdown(
         head,
         [
