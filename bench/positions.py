@@ -3,9 +3,9 @@
     ./kryss bench positions [--quick] [--only DATA ...] [--leave-one-out] [--json FILE] [--report FILE]
 
 Precision, recall and F1 are one to one whatever the classes (score_positions.py); errors are one to one within 15 m, class
-by class. `confirmed` are objects seen in three or more photos whose stated radius is at most 10 m; `worst` is the largest
-error of one of them. `in 68 %` and `in 95 %` say how often the truth lies inside the stated region. Data beside the checkout
-(../shared/data) are left out where they are absent.
+by class. `confirmed` are objects that three or more photos show as their class and whose stated radius is at most 10 m;
+`worst` is the largest error of one of them. `in 68 %` and `in 95 %` say how often the truth lies inside the stated region.
+Data beside the checkout (../shared/data) are left out where they are absent.
 """
 
 from __future__ import annotations

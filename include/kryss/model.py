@@ -130,7 +130,7 @@ class FusedObject:
 
 
 ObjectStatus = Literal["standing", "unconfirmed", "ended"]
-"""``unconfirmed``: seen in one image only, or its place is not known to 10 m (at 95 %).
+"""``unconfirmed``: fewer than three images show it as its class, or its place is not known to 10 m (at 95 %).
 ``ended``: negative evidence says it has gone."""
 
 

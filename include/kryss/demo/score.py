@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from kryss.demo.streets import Streets
 from kryss.model import Covariance, FusedObject
 from kryss.positioning.frame import GEOD, frame_for
-from kryss.positioning.fuse import CONFIRMED_PHOTOS, CONFIRMED_RADIUS_M, error_radius_m
+from kryss.positioning.fuse import CONFIRMED_PHOTOS, CONFIRMED_RADIUS_M, agreeing_photos, error_radius_m
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -41,7 +41,7 @@ class Estimate:
     class_name: str | None = None
     covariance: Covariance | None = None
     photos: int = 1
-    """In how many photos it was seen."""
+    """How many photos show it as what it is."""
     of: int | None = None
     """Index of the true object that most of its sightings show; negative: of none; None: not known."""
 
@@ -232,7 +232,7 @@ def estimates_of(objects: Iterable[FusedObject], origin_by_key: Mapping[tuple[st
             one.lat,
             one.class_name,
             one.covariance,
-            len({sighting.image_id for sighting in one.sightings}),
+            len(agreeing_photos(one)),
             None if origin_by_key is None else majority(origin_by_key[s.image_id, s.ordinal] for s in one.sightings),
         )
         for one in objects

@@ -328,8 +328,16 @@ def _facing_deg(scene: Scene, clusters: Clusters, turn: Array) -> Array:
 
 
 def is_confirmed(one: FusedObject) -> bool:
-    """Whether photos agree on it (two rays cross wherever they look: it takes a third), and its place is known well enough."""
-    return len({seen.image_id for seen in one.sightings}) >= CONFIRMED_PHOTOS and one.error_radius_m <= CONFIRMED_RADIUS_M
+    """Whether photos agree on it, each by itself, and its place is known well enough.
+
+    Two rays cross wherever they look: it takes a third, and one that was read as something else is none.
+    """
+    return len(agreeing_photos(one)) >= CONFIRMED_PHOTOS and one.error_radius_m <= CONFIRMED_RADIUS_M
+
+
+def agreeing_photos(one: FusedObject) -> set[str]:
+    """The ids of the images that show it as what it is."""
+    return {seen.image_id for seen in one.sightings if seen.class_name == one.class_name}
 
 
 def error_radius_m(covariance: Covariance) -> float:
