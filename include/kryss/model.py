@@ -135,6 +135,20 @@ ObjectStatus = Literal["standing", "unconfirmed", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """A time between two sightings in which looks say that an object did not stand (capture times, UTC)."""
+
+    gone_after: datetime
+    """The last image that showed it before."""
+    gone_by: datetime
+    """The first look that missed it."""
+    back_after: datetime
+    """The last look that missed it."""
+    back_by: datetime
+    """The first image that shows it again."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreetObject:
     """One physical sign or light. The id never changes and is never reused."""
 
@@ -160,6 +174,17 @@ class StreetObject:
     height_m: float | None = None
     """Middle of the object above the road; None where nothing says."""
     height_sigma_m: float | None = None
+    began_after: datetime | None = None
+    """Capture time of the last look before ``first_seen_at`` that missed it: it came between the two. None: nobody looked before."""
+    absences: tuple[Absence, ...] = ()
+    """When it did not stand between ``first_seen_at`` and ``last_seen_at``, in time order."""
+    replaced_by: str | None = None
+    """Id of the object that stands where this one ended."""
+
+
+Reason = Literal["street", "evidence", "model"]
+"""Why a belief was written: the street changed; photos came, were placed anew or were removed; or another model looked at
+the same photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +194,26 @@ class ObjectVersion:
     object: StreetObject
     known_from: datetime
     known_to: datetime | None
+    reason: Reason = "evidence"
+    """Why it came to be believed."""
+
+
+Relation = Literal["merged_into", "split_from", "lost_evidence", "unsupported"]
+"""What became of an identity: its evidence is another object's now; it was made of a part of another's evidence; its photos
+were removed; or its evidence, weighed anew, shows nothing that stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """An event in the life of an identity (not of a thing in the street), in system time."""
+
+    object_id: str
+    relation: Relation
+    other_id: str | None = None
+    """The object merged into or split from."""
+    reason: Reason = "evidence"
+    known_at: datetime | None = None
+    """Instant of system time; None until it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +233,13 @@ class Intersection:
     arms: int | None = None
     members: tuple[str, ...] = ()
     """Source ids of the nodes that were consolidated, sorted."""
+    reach: tuple[tuple[float, float], ...] = ()
+    """Closed ring like ``area``, before it was clipped against its neighbours; empty: the same as ``area``."""
+    approaches: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """The roads that lead to it: a line ``(lon, lat)`` an arm, from the junction outwards, as far as its reach or the next
+    junction. Empty where the source has no roads."""
+    area_method: str = "square"
+    """``square`` (the thesis's) or ``arms`` (follows the roads)."""
 
 
 @dataclass(frozen=True, slots=True)
