@@ -175,7 +175,7 @@ class StreetObject:
     """Middle of the object above the road; None where nothing says."""
     height_sigma_m: float | None = None
     began_after: datetime | None = None
-    """Capture time of the last look before ``first_seen_at`` that missed it: it came between the two. None: nobody looked before."""
+    """Capture time of the last look before ``first_seen_at`` that missed it: it came between the two. None: nobody had looked."""
     absences: tuple[Absence, ...] = ()
     """When it did not stand between ``first_seen_at`` and ``last_seen_at``, in time order."""
     replaced_by: str | None = None
