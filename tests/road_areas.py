@@ -228,7 +228,8 @@ def _node(number: int) -> dict[str, Any]:
 def _object(
     kind: int, number: int, wkt: str, properties: list[dict[str, Any]], sequences: list[int] | None = None
 ) -> dict[str, Any]:
-    places = [{"type": "Linje", "veglenkesekvensid": number} for number in sequences or []]
+    whole = {"type": "Linje", "startposisjon": 0.0, "sluttposisjon": 1.0}
+    places = [{**whole, "veglenkesekvensid": number} for number in sequences or []]
     return {
         "id": number,
         "href": f"https://nvdb.example/vegobjekter/{kind}/{number}",

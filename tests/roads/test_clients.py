@@ -278,7 +278,7 @@ class TestRecordedAnswers:
         assert [link.id for link in network.links] == ["1-1-341-5423", "2-1-341-5423"]
         assert {(link.start, link.end) for link in network.links} == {("341", "5423")}
         assert network.links[1].name == "Holkestadvegen"
-        assert [(limit.km_h, limit.roads) for limit in network.limits] == [(50.0, frozenset({"383266"}))]
+        assert [link.limits for link in network.links] == [(), ()]
 
     def test_recorded_signs_of_v4_stand_in_oslo_in_both_of_their_geometries(self) -> None:
         signs = json.loads((NVDB_ANSWERS / "v4-type96-oslo-excerpt" / "signs-0301-excerpt.json").read_text())["objekter"]

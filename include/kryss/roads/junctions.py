@@ -11,7 +11,8 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,27 +25,23 @@ from kryss.config import MunicipalityConfig, RoadSource, Settings
 from kryss.http import Service
 from kryss.model import Intersection
 from kryss.roads.areas import DECIMALS, square_area
-from kryss.roads.network import (
-    DEFAULT_LIMIT_KMH,
-    Control,
-    Position,
-    RoadLink,
-    RoadNetwork,
-    SpeedLimit,
-    intersections_of,
-    kind_table,
-    node_order,
-)
+from kryss.roads.consolidate import node_order
+from kryss.roads.network import DEFAULT_LIMIT_KMH, Control, RoadNetwork, intersections_of, kind_table
 from kryss.roads.nvdb import JUNCTION, SIGNALS, SPEED_LIMIT, NvdbClient, polygon_filter
 from kryss.roads.overpass import CONTROLS, HIGHWAYS, OverpassClient, unique
-from kryss.roads.wkt import wgs84_from_wkt
+from kryss.roads.streets import LimitStretch, Position, RoadLink
+from kryss.roads.wkt import utm33, wgs84_from_wkt
 
 log = logging.getLogger(__name__)
 
 CAR_ROADS = {"enkelbilveg", "kanalisertveg", "rampe", "rundkjøring", "gatetun"}
 CENTRE_LINES = {"vegtrase", "vegtrase og kjørebane", "vt", "vtkb"}
 LINK_TYPES = {"hoved", "konnektering"}
-LIMIT_KMH, JUNCTION_TYPE, JUNCTION_NAME = 2021, 1114, 1073
+LIMIT_KMH, JUNCTION_TYPE, JUNCTION_NAME, SIGNALS_USE = 2021, 1114, 1073, "Bruksområde"
+REGISTERED_WITHIN_M = 30.0
+"""A junction record of no known type names the junction within this distance."""
+LOOSE_LIMIT_M = 10.0
+"""Carriageways lie this near the centre line that stands for them."""
 KMH_PER_MPH = 1.609344
 
 Json = dict[str, Any]
@@ -109,7 +106,7 @@ def nvdb_answers(client: NvdbClient, boundary: Json) -> dict[str, list[Json]]:
 
 def network_from_nvdb(answers: Mapping[str, Iterable[Json]]) -> RoadNetwork:
     """The centre lines that cars may use, with junction records (37), signals (89) and speed limits (105)."""
-    links = _nvdb_links(answers["segments"])
+    links = _nvdb_links(answers["segments"], _nvdb_limits(answers["objects-105"]))
     nodes: dict[str, Position] = {}
     for link in links:
         nodes.setdefault(link.start, link.line[0])
@@ -118,16 +115,11 @@ def network_from_nvdb(answers: Mapping[str, Iterable[Json]]) -> RoadNetwork:
         point = _geometry(node)
         if str(node["id"]) in nodes and point is not None:
             nodes[str(node["id"])] = (point.x, point.y)
-    return RoadNetwork(
-        source="nvdb",
-        links=links,
-        nodes=nodes,
-        controls=tuple(_nvdb_controls(answers["objects-37"], answers["objects-89"])),
-        limits=tuple(_nvdb_limits(answers["objects-105"])),
-    )
+    controls = tuple(_nvdb_controls(answers["objects-37"], answers["objects-89"]))
+    return RoadNetwork(source="nvdb", links=links, nodes=nodes, controls=controls)
 
 
-def _nvdb_links(segments: Iterable[Json]) -> tuple[RoadLink, ...]:
+def _nvdb_links(segments: Iterable[Json], limits: Sequence[_Limit]) -> tuple[RoadLink, ...]:
     """A link is cut into segments where a property changes; they all name the link's own nodes."""
     pieces: dict[tuple[int, int, str, str], list[tuple[Json, shapely.Geometry]]] = defaultdict(list)
     for segment in segments:
@@ -135,23 +127,40 @@ def _nvdb_links(segments: Iterable[Json]) -> tuple[RoadLink, ...]:
         if _is_car_road(segment) and line is not None and line.geom_type == "LineString":
             key = segment["veglenkesekvensid"], segment.get("veglenkenummer", 1)
             pieces[*key, str(segment["startnode"]), str(segment["sluttnode"])].append((segment, line))
+    registered: dict[str, list[LimitStretch]] = defaultdict(list)
+    for limit in limits:
+        for road, low, high in limit.places:
+            registered[road].append((low, high, limit.km_h))
+    sequences = {str(sequence) for sequence, *_ in pieces}
+    loose = _LooseLimits([limit for limit in limits if not any(place[0] in sequences for place in limit.places)])
     links = []
     for (sequence, number, start, end), parts in sorted(pieces.items()):
         parts.sort(key=lambda part: part[0].get("startposisjon", 0))
-        first = parts[0][0]
+        first, last = parts[0][0], parts[-1][0]
         names = [street["navn"] for part, _ in parts if (street := part.get("adresse") or part.get("gate") or {}).get("navn")]
+        line = tuple(position for _, line in parts for position in line.coords)
+        own = _inside(registered[str(sequence)], first.get("startposisjon", 0.0), last.get("sluttposisjon", 1.0))
         links.append(
             RoadLink(
                 id=f"{sequence}-{number}-{start}-{end}",
                 start=start,
                 end=end,
-                line=tuple(position for _, line in parts for position in line.coords),
+                line=line,
                 road=str(sequence),
                 ring=str(first.get("typeVeg_sosi", "")).casefold() == "rundkjøring",
                 name=names[0] if names else None,
+                limits=own or loose.along(line),
             )
         )
     return tuple(links)
+
+
+def _inside(stretches: Iterable[LimitStretch], begin: float, end: float) -> tuple[LimitStretch, ...]:
+    """Stretches of a sequence as fractions of the link that takes from ``begin`` to ``end`` of it."""
+    cut = ((max(low, begin), min(high, end), km_h) for low, high, km_h in stretches)
+    return tuple(
+        sorted(((low - begin) / (end - begin), (high - begin) / (end - begin), km_h) for low, high, km_h in cut if low < high)
+    )
 
 
 def _is_car_road(segment: Json) -> bool:
@@ -166,26 +175,62 @@ def _is_car_road(segment: Json) -> bool:
     )
 
 
-def _nvdb_controls(junctions: Iterable[Json], signals: Iterable[Json]) -> Iterable[Control]:
+def _nvdb_controls(junctions: Iterable[Json], signals: Iterable[Json]) -> Iterator[Control]:
     for junction in _by_id(junctions):
         point, kind, name = _geometry(junction), _property(junction, JUNCTION_TYPE), _property(junction, JUNCTION_NAME)
         if point is not None:
-            value = kind_table().get(("nvdb-37", str(JUNCTION_TYPE), str(kind.get("enum_id"))))
-            yield Control(kind=value, shape=point, name=name.get("verdi"))
+            value, within_m = kind_table().get(
+                ("nvdb-37", str(JUNCTION_TYPE), str(kind.get("enum_id"))), (None, REGISTERED_WITHIN_M)
+            )
+            yield Control(value, point, within_m, name.get("verdi"), _sequences(junction))
     for installation in _by_id(signals):
-        place, use = _geometry(installation), _property(installation, "Bruksområde")
-        value = kind_table().get(("nvdb-89", "bruksområde", str(use.get("enum_id"))))
-        if place is not None and value:
-            yield Control(kind=value, shape=place)
+        place, use = _geometry(installation), _property(installation, SIGNALS_USE)
+        known = kind_table().get(("nvdb-89", "bruksområde", str(use.get("enum_id"))))
+        if place is not None and known:
+            yield Control(known[0], place, known[1], roads=_sequences(installation))
 
 
-def _nvdb_limits(objects: Iterable[Json]) -> Iterable[SpeedLimit]:
+def _sequences(item: Json) -> frozenset[str]:
+    places = item.get("lokasjon", {}).get("stedfestinger", ())
+    return frozenset(str(place["veglenkesekvensid"]) for place in places if "veglenkesekvensid" in place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    km_h: float
+    line: shapely.Geometry
+    """WGS84."""
+    places: tuple[tuple[str, float, float], ...]
+    """``(link sequence, from, to)``: relative positions on the network."""
+
+
+def _nvdb_limits(objects: Iterable[Json]) -> list[_Limit]:
+    found = []
     for limit in _by_id(objects):
         line, value = _geometry(limit), _property(limit, LIMIT_KMH).get("verdi")
         if line is not None and isinstance(value, (int, float)):
-            places = limit.get("lokasjon", {}).get("stedfestinger", ())
-            roads = frozenset(str(place["veglenkesekvensid"]) for place in places if "veglenkesekvensid" in place)
-            yield SpeedLimit(km_h=float(value), shape=line, roads=roads)
+            places = [place for place in limit.get("lokasjon", {}).get("stedfestinger", ()) if "veglenkesekvensid" in place]
+            spans = [(str(p["veglenkesekvensid"]), p.get("startposisjon", 0.0), p.get("sluttposisjon", 1.0)) for p in places]
+            found.append(_Limit(float(value), line, tuple(spans)))
+    return found
+
+
+class _LooseLimits:
+    """Limits registered on no sequence that we have (on single carriageways, which other sequences stand for)."""
+
+    def __init__(self, limits: Sequence[_Limit]):
+        self.limits = limits
+        self.strips = [utm33(limit.line).buffer(LOOSE_LIMIT_M, cap_style="flat") for limit in limits]
+        self.tree = shapely.STRtree(self.strips)
+
+    def along(self, line: Sequence[Position]) -> tuple[LimitStretch, ...]:
+        """The largest limit that runs along at least half of a link's line, where there is one."""
+        if not self.limits:
+            return ()
+        link = utm33(shapely.LineString(line))
+        hits = self.tree.query(link, predicate="intersects").tolist()
+        beside = [i for i in hits if self.strips[i].intersection(link).length >= link.length / 2]
+        return ((0.0, 1.0, max(self.limits[i].km_h for i in beside)),) if beside else ()
 
 
 def _by_id(objects: Iterable[Json]) -> list[Json]:
@@ -239,7 +284,8 @@ def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
                     road=str(way["id"]),
                     ring=ring,
                     name=tags.get("name") or tags.get("ref"),
-                    limit_kmh=max(limits, default=None),
+                    limits=((0.0, 1.0, max(limits)),) if limits else (),
+                    layer=_layer(tags),
                 )
             )
     return RoadNetwork(source="osm", links=tuple(links), nodes=nodes, controls=tuple(_osm_controls(elements)))
@@ -258,14 +304,22 @@ def _is_drivable(way: Json) -> bool:
     )
 
 
-def _osm_controls(elements: Iterable[Json]) -> Iterable[Control]:
+def _layer(tags: Mapping[str, str]) -> int:
+    """``layer``; without it a bridge is above the ground and a tunnel below (OpenStreetMap wiki Key:layer)."""
+    text = tags.get("layer", "")
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    return (tags.get("bridge", "no") != "no") - (tags.get("tunnel", "no") != "no")
+
+
+def _osm_controls(elements: Iterable[Json]) -> Iterator[Control]:
     for node in elements:
         if node["type"] != "node":
             continue
         tags = node.get("tags", {})
-        value = kind_table().get(("osm", "highway", tags.get("highway", "")))
-        if tags.get("highway") in CONTROLS and value:
-            yield Control(kind=value, shape=shapely.Point(node["lon"], node["lat"]), name=None)
+        known = kind_table().get(("osm", "highway", tags.get("highway", "")))
+        if tags.get("highway") in CONTROLS and known:
+            yield Control(known[0], shapely.Point(node["lon"], node["lat"]), known[1])
 
 
 @cache

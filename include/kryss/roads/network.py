@@ -1,9 +1,8 @@
-"""From a road network to intersections: count the road ends at every node, consolidate, describe.
+"""From a road network to intersections: count the street ends at every node, consolidate, describe.
 
 Follows contracts/nvdb-api.md section 5 and contracts/osm-overpass.md section 6 (after Boeing 2025, Transactions in GIS
-29(3) e70037): a node where at least three ends of road links meet is a junction candidate; candidates are one junction
-where they are near each other on the ground *and* along the roads (a bridge does not merge with the road below it), or lie on
-one roundabout.
+29(3) e70037): a node where at least three ends of streets meet is a junction candidate; ``consolidate.py`` says which
+candidates are one junction.
 """
 
 from __future__ import annotations
@@ -11,55 +10,33 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
-import pyproj
 import shapely
 from shapely.geometry import shape
 
 from kryss.model import Intersection
-from kryss.roads.areas import DECIMALS, square_area
+from kryss.roads.areas import DECIMALS, REACH_S, square_area
+from kryss.roads.consolidate import DETOUR, MERGE_TOLERANCE_M, clusters_of, node_order
+from kryss.roads.streets import Metres, Position, RoadLink, Street, streets_of
 
-MERGE_TOLERANCE_M = 20.0
-"""Candidates at most this far apart are one junction (contract: 15 to 25 m)."""
-DETOUR = 2.0
-"""... if the way between them along the roads is at most this many times the tolerance."""
-TOUCH_M = 30.0
-"""Controls, names and speed limits within this distance of a junction's nodes are its own (stop lines stand back)."""
+BESIDE_M = 10.0
+"""Something this near a street stands on it (a signal's pole beside the carriageway)."""
 ARM_PROBE_M = 60.0
 ARM_SEPARATION_DEG = 25.0
 """Ends that leave a consolidated junction in nearly one direction are one arm: the two carriageways of a divided road."""
+AT_JUNCTION_M = 1.0
+"""A speed limit that begins this near holds at the junction itself."""
 DEFAULT_LIMIT_KMH = 50.0
 KIND_ORDER = (
     "roundabout", "signals", "grade_separated", "x_junction", "t_junction", "at_grade", "stop", "give_way",
 )  # fmt: skip
 """What a junction is called when several things are known of it: the first that fits."""
-
-Position = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class RoadLink:
-    """A stretch of road between two nodes."""
-
-    id: str
-    start: str
-    end: str
-    line: tuple[Position, ...]
-    """``(lon, lat)`` from start to end."""
-    road: str
-    """The link sequence (NVDB) or way (OSM) it belongs to."""
-    ring: bool = False
-    """Part of a roundabout's ring."""
-    name: str | None = None
-    limit_kmh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +46,11 @@ class Control:
     kind: str | None
     shape: shapely.Geometry
     """WGS84."""
+    within_m: float
+    """How far from the junction along an arm (or, for what stands on no street, on the ground) it may lie."""
     name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedLimit:
-    km_h: float
-    shape: shapely.Geometry
-    """WGS84."""
     roads: frozenset[str] = frozenset()
-    """Link sequences it is registered on; empty where that is not known."""
+    """The link sequences it is registered on; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +60,15 @@ class RoadNetwork:
     links: tuple[RoadLink, ...]
     nodes: dict[str, Position] = field(hash=False)
     controls: tuple[Control, ...] = ()
-    limits: tuple[SpeedLimit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Junction:
+    members: tuple[str, ...]
+    inner: list[Street]
+    """Streets between its own nodes: rings, connections of carriageways."""
+    outward: list[Street]
+    """Streets that leave it, each from the junction outwards as far as the next junction (or the middle of a loop)."""
 
 
 def intersections_of(
@@ -99,195 +79,169 @@ def intersections_of(
 ) -> list[Intersection]:
     """The junctions whose centre lies inside the boundary, by id."""
     region = shape(boundary)
-    to_metres = _local_metres(region)
-    place = {node: tuple(xy) for node, xy in zip(network.nodes, to_metres.forward(list(network.nodes.values())), strict=True)}
-    clusters = _clusters(network, place, to_metres, tolerance_m)
-    if not clusters:
+    if not network.links:
         return []
-    touching: dict[str, list[RoadLink]] = defaultdict(list)
-    for link in sorted(network.links, key=lambda link: link.id):
-        touching[link.start].append(link)
-        if link.end != link.start:
-            touching[link.end].append(link)
-    controls = _controls_of(network.controls, clusters, place, to_metres)
-    limits = _Limits(network.limits, to_metres)
+    to_metres = Metres.around(region)
+    streets = streets_of(network.links, to_metres)
+    place = dict(zip(network.nodes, to_metres.forward(list(network.nodes.values())), strict=True))
+    junctions = _junctions(streets, clusters_of(streets, place, tolerance_m), tolerance_m)
+    controls = _controls_of(network.controls, junctions, streets, place, to_metres)
 
     shapely.prepare(region)
     found = []
-    for index, members in enumerate(clusters):
-        links = _unique(link for node in members for link in touching[node])
-        rings = [link for link in links if link.ring]
-        centre = _ring_centre(rings, to_metres) or tuple(np.mean([place[node] for node in members], axis=0))
-        lon, lat = (round(float(value), DECIMALS) for value in to_metres.inverse([centre])[0])
+    for index, junction in enumerate(junctions):
+        rings = [street for street in junction.inner if street.ring]
+        centre = _ring_centre(rings) if rings else np.mean([place[node] for node in junction.members], axis=0)
+        lon, lat = (round(float(value), DECIMALS) for value in to_metres.inverse(centre)[0])
         if not region.covers(shapely.Point(lon, lat)):
             continue
-        own = controls[index]
-        inside = set(members)
-        roads = frozenset(link.road for link in links)
-        limit = max((link.limit_kmh for link in links if link.limit_kmh), default=None)
-        limit = limit or limits.largest([place[node] for node in members], roads) or default_limit_kmh
-        kinds = {control.kind for control in own} | ({"roundabout"} if rings else set())
+        limit = speed_limit_of(junction.inner, junction.outward, default_limit_kmh)
+        kinds = {control.kind for control in controls[index]} | ({"roundabout"} if rings else set())
+        names = sorted(control.name for control in controls[index] if control.name)
         found.append(
             Intersection(
-                id=f"{network.source}:{members[0]}",
+                id=f"{network.source}:{junction.members[0]}",
                 source=network.source,
                 lon=lon,
                 lat=lat,
                 speed_limit_kmh=limit,
                 area=square_area(lon, lat, limit),
-                name=next((control.name for control in own if control.name), None) or _crossing_name(links, inside),
+                name=names[0] if names else _crossing_name(junction),
                 kind=next((kind for kind in KIND_ORDER if kind in kinds), None),
-                arms=_arms(links, inside, centre, to_metres),
-                members=tuple(members),
+                arms=_arms(junction, centre),
+                members=junction.members,
+                approaches=_approaches(junction, centre, reach_m(limit), to_metres),
             )
         )
     return sorted(found, key=lambda junction: node_order(junction.members[0]))
 
 
-def node_order(node: str) -> tuple[int, int, str]:
-    """Sorts node ids as the numbers they are."""
-    return (0, int(node), "") if node.isdigit() else (1, 0, node)
+def reach_m(speed_limit_kmh: float, seconds: float = REACH_S) -> float:
+    """How far a driver at the limit gets."""
+    return speed_limit_kmh / 3.6 * seconds
 
 
-def end_counts(links: Iterable[RoadLink]) -> Counter[str]:
-    """How many ends of links lie at each node (a loop has two at its node)."""
-    return Counter(node for link in links for node in (link.start, link.end))
+def speed_limit_of(inner: Sequence[Street], outward: Sequence[Street], default_kmh: float) -> float:
+    """The largest limit inside the junction's area, which the limit itself makes.
+
+    A limit is inside where it holds on a street between the junction's nodes, or on a street that leaves it, before the next
+    junction and no farther along the street than the reach of the junction's limit. That is the smallest limit whose own
+    reach holds none that is larger. Limits of roads that only pass by (a bridge) are not inside.
+    """
+    stretches = [(0.0, km_h) for street in inner for _, _, km_h in street.limits]
+    stretches += [(from_m, km_h) for street in outward for from_m, _, km_h in street.limits]
+    limit = max((km_h for from_m, km_h in stretches if from_m <= AT_JUNCTION_M), default=None)
+    if limit is None:
+        limit = max((km_h for from_m, km_h in stretches if from_m <= reach_m(default_kmh)), default=default_kmh)
+    while True:
+        largest = max((km_h for from_m, km_h in stretches if from_m <= reach_m(limit)), default=limit)
+        if largest <= limit:
+            return limit
+        limit = largest
 
 
 @cache
-def kind_table() -> dict[tuple[str, str, str], str]:
-    """``junction_kinds.csv`` as ``(source, key, value) -> kind``."""
+def kind_table() -> dict[tuple[str, str, str], tuple[str, float]]:
+    """``junction_kinds.csv`` as ``(source, key, value) -> (kind, within_m)``."""
     with Path(__file__).with_name("junction_kinds.csv").open(newline="", encoding="utf-8") as table:
-        return {(row["source"], row["key"], row["value"]): row["kind"] for row in csv.DictReader(table)}
+        rows = list(csv.DictReader(table))
+    return {(row["source"], row["key"], row["value"]): (row["kind"], float(row["within_m"])) for row in rows}
 
 
-@dataclass(frozen=True)
-class _Metres:
-    """A local metric frame: the UTM zone of the region, in either hemisphere."""
-
-    transformer: pyproj.Transformer
-
-    def forward(self, positions: Sequence[Position]) -> np.ndarray:
-        """positions: n x (lon, lat) -> (n, 2) metres."""
-        return self._apply(positions, "FORWARD")
-
-    def inverse(self, metres: Sequence[Any]) -> np.ndarray:
-        """(n, 2) metres -> (n, 2) lon, lat."""
-        return self._apply(metres, "INVERSE")
-
-    def shape(self, geometry: Any) -> Any:
-        """A WGS84 geometry, or an array of them, in metres."""
-        return shapely.transform(shapely.force_2d(geometry), lambda xy: self.forward(xy))
-
-    def _apply(self, pairs: Any, direction: str) -> np.ndarray:
-        array = np.asarray(pairs, dtype=float).reshape(-1, 2)
-        x, y = self.transformer.transform(array[:, 0], array[:, 1], direction=direction)
-        return np.column_stack([x, y])
+def _junctions(streets: Sequence[Street], clusters: Sequence[tuple[str, ...]], tolerance_m: float) -> list[_Junction]:
+    junctions = [_Junction(members, [], []) for members in clusters]
+    owner = {node: junction for junction in junctions for node in junction.members}
+    for street in streets:
+        start, end = owner.get(street.start), owner.get(street.end)
+        if start is None and end is None:
+            continue
+        if start is end and start is not None:
+            apart_m = math.dist(street.line[0], street.line[-1])
+            if street.ring or (street.start != street.end and street.length_m <= DETOUR * max(apart_m, tolerance_m)):
+                start.inner.append(street)
+                continue
+            half_m = street.length_m / 2
+            start.outward.extend([street.until(half_m), street.reversed().until(half_m)])
+            continue
+        if start is not None:
+            start.outward.append(street)
+        if end is not None:
+            end.outward.append(street.reversed())
+    return junctions
 
 
-def _local_metres(region: shapely.Geometry) -> _Metres:
-    middle = region.envelope.centroid
-    zone = min(60, int((middle.x + 180) // 6) + 1)
-    crs = pyproj.CRS.from_epsg((32600 if middle.y >= 0 else 32700) + zone)
-    return _Metres(pyproj.Transformer.from_crs(4326, crs, always_xy=True))
-
-
-def _clusters(network: RoadNetwork, place: dict[str, Any], to_metres: _Metres, tolerance_m: float) -> list[list[str]]:
-    """Sorted lists of node ids, one a junction, sorted."""
-    ends = end_counts(network.links)
-    candidates = {node for node, count in ends.items() if count >= 3}
-    roads = nx.Graph()
-    rings = nx.Graph()
-    lines = np.array([shapely.LineString(link.line) for link in network.links], dtype=object)
-    lengths_m = shapely.length(to_metres.shape(lines))
-    for link, line_m in zip(network.links, lengths_m, strict=True):
-        length_m = max(float(line_m), math.dist(place[link.start], place[link.end]))
-        if not roads.has_edge(link.start, link.end) or roads.edges[link.start, link.end]["length_m"] > length_m:
-            roads.add_edge(link.start, link.end, length_m=length_m)
-        if link.ring:
-            rings.add_edge(link.start, link.end)
-    same = nx.Graph()
-    same.add_nodes_from(candidates)
-    for node in candidates:
-        reach = nx.single_source_dijkstra_path_length(roads, node, cutoff=DETOUR * tolerance_m, weight="length_m")
-        same.add_edges_from(
-            (node, other) for other in reach if other in candidates and math.dist(place[node], place[other]) <= tolerance_m
-        )
-    for ring in nx.connected_components(rings):
-        on_ring = sorted(ring & candidates)
-        same.add_edges_from(pairwise(on_ring))
-    clusters = [sorted(cluster, key=node_order) for cluster in nx.connected_components(same)]
-    return sorted(clusters, key=lambda members: node_order(members[0]))
-
-
-def _ring_centre(rings: list[RoadLink], to_metres: _Metres) -> tuple[float, ...] | None:
-    if not rings:
-        return None
-    hull = shapely.MultiPoint(to_metres.forward([position for link in rings for position in link.line])).convex_hull
-    return hull.centroid.x, hull.centroid.y
+def _ring_centre(rings: Sequence[Street]) -> np.ndarray:
+    hull = shapely.MultiPoint(np.concatenate([street.line for street in rings])).convex_hull
+    return np.array([hull.centroid.x, hull.centroid.y])
 
 
 def _controls_of(
-    controls: Sequence[Control], clusters: list[list[str]], place: dict[str, Any], to_metres: _Metres
+    controls: Sequence[Control],
+    junctions: Sequence[_Junction],
+    streets: Sequence[Street],
+    place: Mapping[str, np.ndarray],
+    to_metres: Metres,
 ) -> dict[int, list[Control]]:
-    """Index of the cluster -> its controls: each control belongs to the nearest junction within reach."""
-    nodes = [(index, place[node]) for index, members in enumerate(clusters) for node in members]
-    tree = shapely.STRtree(shapely.points([xy for _, xy in nodes]))
+    """Index of the junction -> its controls, each at one junction at most.
+
+    What stands on a street belongs to the nearer end of that street, if that is a junction and near enough along the street:
+    a signal of a parallel street is not one's own. What stands on no street, and what is a line, belongs to the junction with
+    the nearest node.
+    """
+    owner = {node: index for index, junction in enumerate(junctions) for node in junction.members}
+    nodes = sorted(owner, key=node_order)
+    node_tree = shapely.STRtree(shapely.points([place[node] for node in nodes]))
+    lines = [shapely.LineString(street.line) for street in streets]
+    street_tree = shapely.STRtree(lines)
     found: dict[int, list[Control]] = defaultdict(list)
     for control in controls:
-        near = tree.query_nearest(to_metres.shape(control.shape), max_distance=TOUCH_M, all_matches=True)
-        if len(near):
-            found[nodes[int(min(near))][0]].append(control)
+        what = to_metres.shape(control.shape)
+        on = street_tree.query(what, predicate="dwithin", distance=BESIDE_M) if what.geom_type == "Point" else ()
+        registered = [i for i in on if control.roads & {link.road for link in streets[i].links}]
+        if len(on):
+            i = min(registered or on, key=lambda i: (round(lines[i].distance(what), 3), i))
+            along_m = lines[i].project(what)
+            ends = [(along_m, streets[i].start), (lines[i].length - along_m, streets[i].end)]
+            near = [(distance_m, owner[node]) for distance_m, node in ends if node in owner]
+        else:
+            hits = node_tree.query_nearest(what, max_distance=control.within_m, all_matches=True)
+            near = [(float(shapely.distance(what, shapely.Point(place[nodes[i]]))), owner[nodes[i]]) for i in hits]
+        distance_m, index = min(near, default=(math.inf, -1))
+        if distance_m <= control.within_m:
+            found[index].append(control)
     return found
 
 
-class _Limits:
-    """Speed limits registered apart from the links."""
-
-    def __init__(self, limits: Sequence[SpeedLimit], to_metres: _Metres):
-        self.limits = limits
-        self.tree = shapely.STRtree([to_metres.shape(limit.shape) for limit in limits])
-
-    def largest(self, places: list[Any], roads: frozenset[str]) -> float | None:
-        """Largest limit that touches the places; limits known to lie on the junction's own roads go before all others."""
-        hits = {int(i) for i in self.tree.query(shapely.points(places), predicate="dwithin", distance=TOUCH_M)[1]}
-        near = [self.limits[index] for index in hits]
-        own = [limit for limit in near if limit.roads & roads]
-        return max((limit.km_h for limit in own or near), default=None)
+def _bearing_deg(street: Street, centre: np.ndarray) -> float:
+    """Where a street that leaves a junction leads to, seen from its centre."""
+    east, north = street.at(ARM_PROBE_M) - centre
+    return math.degrees(math.atan2(east, north)) % 360
 
 
-def _unique(links: Iterable[RoadLink]) -> list[RoadLink]:
-    return list({link.id: link for link in links}.values())
-
-
-def _leaving(links: Sequence[RoadLink], inside: set[str]) -> list[tuple[RoadLink, tuple[Position, ...]]]:
-    """Each end of a link that leaves the junction, with the line going outwards. Ring links stay inside."""
-    outwards = []
-    for link in links:
-        if link.ring or (link.start in inside and link.end in inside and link.start != link.end):
-            continue
-        if link.start in inside:
-            outwards.append((link, link.line))
-        if link.end in inside:
-            outwards.append((link, link.line[::-1]))
-    return outwards
-
-
-def _arms(links: Sequence[RoadLink], inside: set[str], centre: Any, to_metres: _Metres) -> int:
-    outwards = _leaving(links, inside)
-    if len(inside) == 1:
-        return len(outwards)
-    bearings = []
-    for _, line in outwards:
-        probe = shapely.LineString(to_metres.forward(line)).interpolate(ARM_PROBE_M)
-        bearings.append(math.degrees(math.atan2(probe.x - centre[0], probe.y - centre[1])) % 360)
-    bearings.sort()
+def _arms(junction: _Junction, centre: np.ndarray) -> int:
+    if len(junction.members) == 1:
+        return len(junction.outward)
+    bearings = sorted(_bearing_deg(street, centre) for street in junction.outward)
     gaps = [(after - before) % 360 for before, after in zip(bearings, bearings[1:] + bearings[:1], strict=True)]
     return max(1, sum(gap > ARM_SEPARATION_DEG for gap in gaps)) if bearings else 0
 
 
-def _crossing_name(links: Sequence[RoadLink], inside: set[str]) -> str | None:
+def _approaches(junction: _Junction, centre: np.ndarray, length_m: float, to_metres: Metres) -> tuple[tuple[Position, ...], ...]:
+    """The streets that leave it, at most so far, clockwise from north; each begins at one of the junction's nodes."""
+    lines = []
+    for street in sorted(junction.outward, key=lambda street: (_bearing_deg(street, centre), street.line.tolist())):
+        degrees = np.round(to_metres.inverse(street.until(length_m).line), DECIMALS)
+        kept = [tuple(degrees[0].tolist())]
+        for lon, lat in degrees[1:].tolist():
+            if (lon, lat) != kept[-1]:
+                kept.append((lon, lat))
+        if len(kept) > 1:
+            lines.append(tuple(kept))
+    return tuple(lines)
+
+
+def _crossing_name(junction: _Junction) -> str | None:
     """The streets that meet, most arms first: ``Kongens gate / Prinsens gate``."""
-    arms = Counter(link.name for link, _ in _leaving(links, inside) if link.name)
-    names = sorted(arms, key=lambda name: (-arms[name], name))
-    return " / ".join(names[:3]) or None
+    names = [next((link.name for link in street.links if link.name), None) for street in junction.outward]
+    arms = Counter(name for name in names if name)
+    return " / ".join(sorted(arms, key=lambda name: (-arms[name], name))[:3]) or None
