@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -44,7 +44,7 @@ def perfect(year: Year) -> dict[int, StreetObject]:
         lives = list(year.truth.lives_of(thing))
         kind = CLASSES[year.truth.objects.kind[thing]]
         begins, ends = lives[0].begins, lives[-1].ends
-        gaps = [(a.ends, b.begins) for a, b in itertools.pairwise(lives) if a.ends != b.begins]
+        gaps = [(a.ends, b.begins) for a, b in pairwise(lives) if a.ends != b.begins]
         found[thing] = StreetObject(
             *(ids[thing], kind, 10.4, 63.4, (1.0, 0.0, 1.0), 2.5),
             first_seen_at=begins + DAY if begins else rows[0][0],

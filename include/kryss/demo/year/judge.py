@@ -1,8 +1,9 @@
 """What is believed after a night, against the truth of a simulated year.
 
 Every claim about a change of the street is judged: an end, a replacement, a time of absence, and a beginning (an object that a
-look before it was first seen had missed). A claim is right if the thing did change so, inside the bracket that is claimed;
-*false* if the thing stood where the claim says that it did not; otherwise its bracket is *wrong*.
+look before it was first seen had missed). A claim is right if the thing did change so, inside the bracket that is claimed; its
+bracket is *wrong* if it did at another time; *false* if it did not: an end of what stands, a beginning of what stood before the
+year, an absence of what never was away.
 
 What could be found is told from the truth alone. A drive is a look at a thing if it would have shown it with
 :data:`LOOK_CHANCE`, had it stood there: in range, in view, not hidden. A change is observable if :data:`LOOKS` such drives
@@ -12,11 +13,11 @@ changes are.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from itertools import pairwise
 from typing import Literal
 
 from kryss.demo.score import majority
@@ -78,11 +79,12 @@ def judge(year: Year, objects: Sequence[StreetObject], night: int) -> Judgement:
     """The beliefs after a night of the year (0, 1, ...)."""
     thing_of = {one.id: majority(year.thing_of[key] for key in one.evidence) for one in objects if one.evidence}
     primary = _primary(objects, thing_of)
+    now = datetime.combine(year.night_date(night), time(), UTC)
     claims = [
         claim
         for one in objects
         if one.id in thing_of
-        for claim in _claims(year, one, thing_of[one.id], thing_of.get(one.replaced_by or "", -1))
+        for claim in _claims(year, one, thing_of[one.id], thing_of.get(one.replaced_by or "", -1), now)
     ]
     by_object: dict[str, list[Claim]] = defaultdict(list)
     for claim in claims:
@@ -110,52 +112,42 @@ def _confirmed(one: StreetObject) -> bool:
     return len({image_id for image_id, _ in one.evidence}) >= CONFIRMED_PHOTOS and one.error_radius_m <= CONFIRMED_RADIUS_M
 
 
-def _claims(year: Year, one: StreetObject, thing: int, successor: int) -> list[Claim]:
+def _claims(year: Year, one: StreetObject, thing: int, successor: int, now: datetime) -> list[Claim]:
     """Each change of the street that a belief claims, with its verdict."""
     found: list[Claim] = []
 
-    def claim(
-        kind: ClaimKind, absent_from: datetime, absent_to: datetime, right: bool, *brackets: tuple[datetime, datetime]
-    ) -> None:
-        """``absent_from`` to ``absent_to``: the looks between which the thing is said not to have stood."""
+    def claim(kind: ClaimKind, right: bool, happened: bool, *brackets: tuple[datetime, datetime]) -> None:
+        """``happened``: whether the thing did change so, whenever that was."""
         verdict: Verdict = "right" if right else "wrong bracket"
         if thing < 0:
             verdict = "of nothing"
-        elif not right and _stood_some_time(year, thing, absent_from, absent_to):
-            hidden = any(s.thing == thing and s.begins <= absent_from and absent_to < s.ends for s in year.truth.scaffolds)
+        elif not right and not happened:
+            missed_from, missed_to = brackets[0][1], brackets[-1][0]
+            hidden = any(s.thing == thing and s.begins <= missed_from and missed_to < s.ends for s in year.truth.scaffolds)
             verdict = "hidden for months" if hidden else "false"
         found.append(Claim(kind, one.id, thing, _confirmed(one), brackets, verdict))
 
     lives = list(year.truth.lives_of(thing))
     if one.began_after is not None:
         bracket = one.began_after, one.first_seen_at
-        claim("came", one.began_after, one.began_after, _inside(lives[0].begins if lives else None, bracket), bracket)
-    gaps = [(before.ends, after.begins) for before, after in itertools.pairwise(lives)]
+        began = lives[0].begins if lives else None
+        claim("came", _inside(began, bracket), began is not None, bracket)
+    gaps = [(before.ends, after.begins) for before, after in pairwise(lives) if before.ends != after.begins]
     for absence in one.absences:
         gone, back = (absence.gone_after, absence.gone_by), (absence.back_after, absence.back_by)
-        right = any(_inside(went, gone) and _inside(came, back) for went, came in gaps)
-        claim("returned", absence.gone_by, absence.back_after, right, gone, back)
+        claim("returned", any(_inside(went, gone) and _inside(came, back) for went, came in gaps), bool(gaps), gone, back)
     if one.ended_at is not None:
         bracket = one.last_seen_at, one.ended_at
-        right = any(_inside(life.ends, bracket) for life in lives) and not year.truth.stood(thing, one.ended_at)
+        gone_by_then = not year.truth.stood(thing, one.ended_at)
+        right = gone_by_then and any(_inside(life.ends, bracket) for life in lives)
         if one.replaced_by is not None:
-            pair = any(e.kind == "replaced" and (e.thing, e.other) == (thing, successor) for e in year.truth.events)
-            claim("replaced", one.ended_at, one.ended_at, right and pair, bracket)
-        else:
-            claim("went", one.ended_at, one.ended_at, right, bracket)
+            right &= any(e.kind == "replaced" and (e.thing, e.other) == (thing, successor) for e in year.truth.events)
+        claim("went" if one.replaced_by is None else "replaced", right, not year.truth.stood(thing, now), bracket)
     return found
 
 
 def _inside(at: datetime | None, bracket: tuple[datetime, datetime]) -> bool:
     return at is not None and bracket[0] < at <= bracket[1]
-
-
-def _stood_some_time(year: Year, thing: int, begins: datetime, ends: datetime) -> bool:
-    """Whether it stood at any instant of [begins, ends]."""
-    return any(
-        (life.begins is None or life.begins <= ends) and (life.ends is None or life.ends > begins)
-        for life in year.truth.lives_of(thing)
-    )
 
 
 def _observable(year: Year, event: Event, night: int) -> bool:
