@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kryss.history import believe
+from kryss.history import Before, Beliefs, Evidence, Load, believe
 from kryss.history.looking import Looks
-from kryss.model import Image, Sighting, StreetObject
+from kryss.model import FusedObject, Image, Lineage, Sighting, StreetObject
 from kryss.positioning.camera import ASSUMED_FOCAL
 from kryss.positioning.fuse import fuse
 
@@ -29,6 +29,8 @@ class Town:
         self.images: list[Image] = []
         self.sightings: list[Sighting] = []
         self.believed: list[StreetObject] = []
+        self.loaded: set[str] = set()
+        self.ever: set[str] = set()
 
     def drive(self, name: str, things: list[object], after: timedelta = timedelta(), **more: object) -> Town:
         images = self.street.drive(name, at=self.street.START + after, **more)
@@ -37,9 +39,21 @@ class Town:
         return self
 
     def night(self, **more: object) -> list[StreetObject]:
-        poses = self.street.trusted(self.images)
-        self.believed = believe(fuse(self.sightings), self.images, poses, self.believed, **more)  # type: ignore[arg-type]
-        return self.believed
+        return self.load(**more).objects
+
+    def load(self, load: Load | None = None, **more: object) -> Beliefs:
+        """Believes anew with all photos there are; those that came since are new, unless ``load`` says otherwise."""
+        load = load or Load(new={image.id for image in self.images} - self.loaded)
+        known = Before(self.believed, ever=self.ever)
+        self.beliefs = believe(self.evidence(), known, load, **more)  # type: ignore[arg-type]
+        self.believed = self.beliefs.objects
+        self.ever |= {one.id for one in self.believed}
+        self.loaded |= {image.id for image in self.images}
+        return self.beliefs
+
+    def evidence(self, fused: list[FusedObject] | None = None) -> Evidence:
+        objects = fuse(self.sightings) if fused is None else fused
+        return Evidence(objects, {"test@1": self.images}, self.street.trusted(self.images))
 
 
 @pytest.fixture
@@ -65,9 +79,9 @@ def test_what_positioning_says_of_facing_and_height_is_believed_rounded(town: To
     town.drive("a", [sign])
     (fused,) = fuse(town.sightings)
     told = replace(fused, facing_deg=359.97, height_m=2.41449, height_sigma_m=0.1)
-    (one,) = believe([told], town.images, town.street.trusted(town.images), [])
+    (one,) = believe(town.evidence([told])).objects
     assert (one.facing_deg, one.height_m, one.height_sigma_m) == (0.0, 2.41, 0.1)
-    (again,) = believe([replace(told, height_m=2.41451)], town.images, town.street.trusted(town.images), [])
+    (again,) = believe(town.evidence([replace(told, height_m=2.41451)])).objects
     assert again == one
 
 
@@ -127,8 +141,8 @@ def test_photos_without_a_trusted_pose_count_for_nothing(town: Town, sign: objec
     town.drive("a", [sign])
     (before,) = town.night()
     blind = [replace(image, sfm=None) for image in town.street.drive("b", at=town.street.START + YEAR)]
-    poses = town.street.trusted(town.images)
-    assert believe(fuse(town.sightings), town.images + blind, poses, [before]) == [before]
+    seen = town.evidence()
+    assert believe(replace(seen, looks={"test@1": town.images + blind}), Before([before])).objects == [before]
 
 
 def test_a_drive_that_saw_it_once_does_not_end_it_with_its_later_photos(town: Town, sign: object) -> None:
@@ -178,25 +192,28 @@ def test_an_earlier_drive_that_arrives_late_keeps_the_id(town: Town, sign: objec
     assert after.first_seen_at < before.first_seen_at
 
 
-def test_an_object_that_lost_its_evidence_is_kept(town: Town, sign: object) -> None:
+def test_an_object_whose_photos_were_removed_lost_evidence_and_did_not_go(town: Town, sign: object) -> None:
     (before,) = town.drive("a", [sign]).night()
-    assert believe([], town.images, town.street.trusted(town.images), [before]) == [before]
+    removed = {image.id for image in town.images}
+    town.images, town.sightings = [], []
+    after = town.load(Load(removed=removed))
+    assert after.objects == []
+    assert after.lineage == [Lineage(before.id, "lost_evidence", None, "evidence")]
 
 
-def test_an_object_whose_sightings_turn_out_to_show_nothing_is_withdrawn(town: Town, sign: object) -> None:
+def test_an_object_whose_sightings_turn_out_to_show_nothing_is_unsupported(town: Town, sign: object) -> None:
     (before,) = town.drive("a", [sign]).night()
-    poses = town.street.trusted(town.images)
-    assert believe([], town.images, poses, [before], model_key=before.model_key) == []
-    assert believe([], town.images, poses, [before], model_key="another@1") == [before]
-    unsearched = [image for image in town.images if image.id != before.evidence[0][0]]
-    assert believe([], unsearched, poses, [before], model_key=before.model_key) == [before]
+    seen = town.evidence([])
+    assert believe(seen, Before([before])).lineage == [Lineage(before.id, "unsupported", None, "evidence")]
+    again = Load(again={image.id: "test@1" for image in town.images})
+    other = replace(seen, looks={"other@2": town.images})
+    assert believe(other, Before([before]), again).lineage == [Lineage(before.id, "unsupported", None, "model")]
 
 
 def test_an_object_whose_place_is_not_known_to_ten_metres_is_unconfirmed(town: Town, sign: object) -> None:
     town.drive("a", [sign])
     (fused,) = fuse(town.sightings)
-    poses = town.street.trusted(town.images)
-    statuses = [believe([replace(fused, error_radius_m=r)], town.images, poses, [])[0].status for r in (10.0, 10.1)]
+    statuses = [believe(town.evidence([replace(fused, error_radius_m=r)])).objects[0].status for r in (10.0, 10.1)]
     assert statuses == ["standing", "unconfirmed"]
 
 
@@ -221,34 +238,36 @@ def test_two_objects_that_turn_out_to_be_one_become_the_one_with_more_evidence(t
     town.drive("a", [sign])
     (cluster,) = fuse(town.sightings)
     halves = [replace(cluster, sightings=cluster.sightings[:2]), replace(cluster, sightings=cluster.sightings[2:])]
-    poses = town.street.trusted(town.images)
-    apart = believe(halves, town.images, poses, [])
+    apart = believe(town.evidence(halves)).objects
     assert len(apart) == 2
-    larger = max(apart, key=lambda one: len(one.evidence))
-    together = believe([cluster], town.images, poses, apart)
-    assert [one.id for one in together] == [larger.id]
+    smaller, larger = sorted(apart, key=lambda one: len(one.evidence))
+    together = believe(town.evidence([cluster]), Before(apart))
+    assert [one.id for one in together.objects] == [larger.id]
+    assert together.lineage == [Lineage(smaller.id, "merged_into", larger.id, "evidence")]
 
 
 def test_one_object_that_turns_out_to_be_two_gives_its_id_once(town: Town, sign: object) -> None:
     town.drive("a", [sign])
     (cluster,) = fuse(town.sightings)
-    poses = town.street.trusted(town.images)
-    (whole,) = believe([cluster], town.images, poses, [])
+    (whole,) = believe(town.evidence([cluster])).objects
     # The earliest sighting, from which the id was made, goes with the smaller half: its id is taken all the same.
     halves = [replace(cluster, sightings=cluster.sightings[:2]), replace(cluster, sightings=cluster.sightings[2:])]
-    ids = {len(one.evidence): one.id for one in believe(halves, town.images, poses, [whole])}
+    after = believe(town.evidence(halves), Before([whole]))
+    ids = {len(one.evidence): one.id for one in after.objects}
     assert len(set(ids.values())) == 2
     assert ids[len(cluster.sightings) - 2] == whole.id
+    assert after.lineage == [Lineage(ids[2], "split_from", whole.id, "evidence")]
 
 
 def test_another_models_box_of_the_same_number_is_no_common_evidence(town: Town, sign: object) -> None:
     (before,) = town.drive("a", [sign]).night()
     elsewhere = town.street.Thing("regulatory--stop--g1", -4.0, 10.0)
-    images = town.street.drive("a")
-    seen = [replace(one, model_key="other@2") for one in town.street.sightings(images, [elsewhere])]
-    after = believe(fuse(seen), images, town.street.trusted(images), [before])
-    assert {one.class_name for one in after} == {FIFTY, "regulatory--stop--g1"}
-    assert before in after
+    seen = [replace(one, model_key="other@2") for one in town.street.sightings(town.images, [elsewhere])]
+    again = Load(again={image.id: "test@1" for image in town.images})
+    after = believe(Evidence(fuse(seen), {"other@2": town.images}, town.street.trusted(town.images)), Before([before]), again)
+    (stop,) = after.objects
+    assert stop.id != before.id
+    assert after.lineage == [Lineage(before.id, "unsupported", None, "model")]
 
 
 @settings(max_examples=20, deadline=None)

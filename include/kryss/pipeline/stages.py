@@ -253,7 +253,7 @@ def place(run: Run, key: str) -> dict[str, Any]:
 @stage("merge")
 def merge(run: Run, key: str) -> dict[str, Any]:
     """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction."""
-    from kryss.history import believe
+    from kryss.history import Before, Evidence, Load, believe
     from kryss.positioning.fuse import fusion
 
     images = _new_images(run, key)
@@ -281,12 +281,17 @@ def merge(run: Run, key: str) -> dict[str, Any]:
         cells = CellMemo(run.state, f"cells/{run.code}")
         fused = fusion(tx.sightings(run.code, model_key), cells)
         poses, _ = trusted_poses(tx.images(run.code))
-        objects = believe(fused.objects, tx.looks(run.code, model_key), poses, tx.objects(run.code), model_key=model_key)
-        counts = tx.write_objects(run.code, objects)
+        looked = {result.image_id for result in results if result.outcome == "ok"}
+        beliefs = believe(
+            Evidence(fused.objects, {model_key: tx.looks(run.code, model_key)}, poses),
+            Before(tx.objects(run.code)),
+            Load(new=looked),
+        )
+        counts = tx.write_objects(run.code, beliefs.objects)
     cells.forget_others()
     return {
         "objects": asdict(counts),
-        "total": len(objects),
+        "total": len(beliefs.objects),
         "dropped": dict(fused.dropped),
         "failed": dict(failed),
         "rows": rows,
