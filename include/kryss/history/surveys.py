@@ -1,4 +1,4 @@
-"""Surveys of objects as evidence: who walked an area and wrote down all that stands there shows, and misses, like a photo does."""
+"""Surveys of objects as evidence: a survey of an area shows what it lists and misses what it does not, like a photo does."""
 
 from __future__ import annotations
 
