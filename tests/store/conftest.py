@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from kryss.model import (
+    Absence,
     Detection,
     Image,
     Intersection,
@@ -132,10 +133,26 @@ def ended(number: int = 1) -> StreetObject:
     )
 
 
+def came_back(number: int = 1) -> StreetObject:
+    """Absent from NOON + 8 to 11 days, give or take the brackets."""
+    days = [NOON + timedelta(days=day) for day in (5, 8, 9, 11)]
+    return street_object(number, began_after=NOON - timedelta(days=2), absences=(Absence(*days),))
+
+
 def intersections() -> list[Intersection]:
     return [
         Intersection("osm:1", "osm", 10.4, 63.4, 50.0, _square(10.4, 63.4, 0.001), "Torget", "crossing", 4, ("osm:1", "osm:2")),
-        Intersection("nvdb:7", "nvdb", 10.41, 63.4, 30.0, _square(10.41, 63.4, 0.001)),
+        Intersection(
+            "nvdb:7",
+            "nvdb",
+            10.41,
+            63.4,
+            30.0,
+            _square(10.41, 63.4, 0.001),
+            reach=_square(10.41, 63.4, 0.0015),
+            approaches=(((10.41, 63.4), (10.412, 63.4)), ((10.41, 63.4), (10.41, 63.401), (10.411, 63.402))),
+            area_method="arms",
+        ),
     ]
 
 
@@ -186,6 +203,7 @@ def make() -> Any:
         object=street_object,
         object_id=object_id,
         ended=ended,
+        came_back=came_back,
         intersections=intersections,
         release=release,
         Street=Street,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_models_and_migrations_describe_the_same_tables(database_url, empty_database_url):
     run(empty_database_url, "CREATE EXTENSION postgis; CREATE EXTENSION btree_gist; CREATE SCHEMA kryss")
+    ((function,),) = run(database_url, "SELECT pg_get_functiondef('kryss.valid_time'::regproc)")
+    run(empty_database_url, function)
     engine = create_engine(empty_database_url.replace("postgresql:", "postgresql+psycopg2:"), poolclass=NullPool)
     Base.metadata.create_all(engine)
     for kind, query in CATALOGUE.items():
@@ -89,21 +92,25 @@ def test_everybody_may_migrate_at_once(empty_database_url):
 def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     store = open_store(database_url)
     whole = tables(database_url)
+    assert store.rollback_to(3) == ["0004_history"]
+    before_history = tables(database_url)
     assert store.rollback_to(2) == ["0003_heights"]
-    assert tables(database_url) == whole
+    assert tables(database_url) == before_history
     assert store.rollback_to(1) == ["0002_views"]
-    assert whole - tables(database_url) == {"object_now", "intersection_now"}
+    assert before_history - tables(database_url) == {"object_now", "intersection_now"}
     assert store.rollback_to(0) == ["0001_tables"]
     assert tables(database_url) == {"migration", "migration_pkey"}
     assert run(database_url, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'kryss'::regnamespace") == [(0,)]
-    assert store.migrate() == ["0001_tables", "0002_views", "0003_heights"]
+    assert store.migrate() == ["0001_tables", "0002_views", "0003_heights", "0004_history"]
     assert tables(database_url) == whole
 
 
-def test_going_back_from_heights_leaves_what_the_views_migration_made(database_url, empty_database_url, folder):
-    open_store(database_url).rollback_to(2)
-    for path in folder.glob("0003*"):
-        path.unlink()
+@pytest.mark.parametrize("number", [2, 3])
+def test_going_back_leaves_what_the_migrations_before_made(database_url, empty_database_url, folder, number):
+    open_store(database_url).rollback_to(number)
+    for path in folder.glob("*.sql"):
+        if int(path.name[:4]) > number:
+            path.unlink()
     open_store(empty_database_url).migrate(folder)
     views = """
         SELECT c.relname, obj_description(c.oid), pg_get_viewdef(c.oid), a.attname, col_description(c.oid, a.attnum)
@@ -123,10 +130,36 @@ def test_sightings_of_before_heights_share_nothing_in_a_sequence(database_url, t
     assert run(database_url, stored) == [(0.0, None, None)]
 
 
+def test_beliefs_survive_the_way_back_from_history_and_forward_again(database_url, town, make):
+    """What version 3 cannot hold is lost: brackets, absences, reasons. What it can hold stays."""
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.object(1), make.object(2)])
+        tx.write_intersections("town", make.intersections())
+        tx.write_assignments("town", {make.object_id(1): "osm:1"})
+    with town.transaction("town") as tx:
+        tx.write_objects("town", [make.came_back(1), make.ended(2)], reasons={make.object_id(1): "street"})
+        known = tx.object_history("town")
+    town.rollback_to(3)
+    town.migrate()
+    with town.snapshot() as reader:
+        history = reader.object_history("town")
+        assert [replace(junction, reach=(), approaches=(), area_method="square") for junction in make.intersections()] == sorted(
+            reader.intersections("town"), key=lambda junction: junction.id, reverse=True
+        )
+        assert reader.assignments("town") == {make.object_id(1): "osm:1"}
+    assert history == {
+        key: [
+            replace(version, object=replace(version.object, began_after=None, absences=()), reason="evidence")
+            for version in versions
+        ]
+        for key, versions in known.items()
+    }
+
+
 def test_a_migration_that_fails_leaves_nothing(empty_database_url, folder):
-    (folder / "0004_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
-    (folder / "0004_broken.down.sql").write_text("DROP TABLE kryss.half;")
-    with pytest.raises(MigrationError, match="migration 0004_broken failed, nothing of it was kept: division by zero"):
+    (folder / "0005_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
+    (folder / "0005_broken.down.sql").write_text("DROP TABLE kryss.half;")
+    with pytest.raises(MigrationError, match="migration 0005_broken failed, nothing of it was kept: division by zero"):
         open_store(empty_database_url).migrate(folder)
     assert run(empty_database_url, "SELECT to_regnamespace('kryss') IS NULL") == [(True,)]
 
@@ -139,9 +172,9 @@ def test_a_migration_that_changed_after_it_ran_is_noticed(database_url, folder):
 
 
 def test_a_database_newer_than_the_checkout_is_left_alone(database_url, folder):
-    for path in folder.glob("0003*"):
+    for path in folder.glob("0004*"):
         path.unlink()
-    with pytest.raises(MigrationError, match="has migration 0003, this checkout ends at 0002: update Kryss"):
+    with pytest.raises(MigrationError, match="has migration 0004, this checkout ends at 0003: update Kryss"):
         open_store(database_url).migrate(folder)
 
 
@@ -154,7 +187,7 @@ def test_a_migration_without_a_way_back_is_refused(folder):
 def test_a_gap_in_the_numbers_is_refused(folder):
     for path in folder.glob("0001*"):
         path.unlink()
-    with pytest.raises(MigrationError, match=r"without a gap; it has \[2, 3\]"):
+    with pytest.raises(MigrationError, match=r"without a gap; it has \[2, 3, 4\]"):
         read_migrations(folder)
 
 

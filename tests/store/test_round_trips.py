@@ -64,9 +64,10 @@ def test_numbers_of_numpy_are_stored_as_numbers(town, make):
 
 def test_beliefs_come_back_as_stored(town, make):
     once = make.object(3, status="unconfirmed", facing_deg=None, height_m=None, height_sigma_m=None)
-    objects = sorted([make.object(1), make.ended(2), once], key=lambda one: one.id)
+    replaced = replace(make.ended(2), replaced_by=make.object_id(1))
+    objects = sorted([make.object(1), replaced, once, make.came_back(4)], key=lambda one: one.id)
     with town.transaction("town") as tx:
-        assert tx.write_objects("town", objects).new == 3
+        assert tx.write_objects("town", objects).new == 4
         tx.write_intersections("town", make.intersections())
         tx.write_assignments("town", {make.object_id(1): "osm:1"})
         assert tx.record_release(make.release())
@@ -75,6 +76,15 @@ def test_beliefs_come_back_as_stored(town, make):
         assert [stored_intersection(noun) for noun in make.intersections()] == make.intersections()
         assert tx.assignments("town") == {make.object_id(1): "osm:1"}
         assert tx.releases("town") == [make.release()]
+
+
+def test_a_reach_that_is_the_area_is_kept_once(town, make):
+    same = replace(make.intersections()[0], reach=make.intersections()[0].area)
+    with town.transaction("town") as tx:
+        assert tx.write_intersections("town", [same]).new == 1
+        assert tx.intersections("town") == [stored_intersection(same)] == [make.intersections()[0]]
+    with town.transaction("town") as tx:
+        assert tx.write_intersections("town", [same]).unchanged == 1
 
 
 def test_the_same_load_again_writes_no_row(town, street, make, row_versions):

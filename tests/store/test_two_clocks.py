@@ -144,6 +144,37 @@ def test_as_of_takes_both_clocks_from_the_analyst(write, make, sql):
     assert statuses(before_end, first - timedelta(microseconds=1)) == []
 
 
+def test_an_object_did_not_stand_while_it_was_absent(town, write, make, sql):
+    """It went between day 5 and day 8, and was back between day 9 and day 11."""
+    _, known = write([make.came_back(1)])
+    for days, stood in ((-1, 0), (0, 1), (7.9, 1), (8, 0), (10.9, 0), (11, 1), (99, 1)):
+        valid = make.NOON + timedelta(days=days)
+        assert len(sql("SELECT FROM kryss.objects_as_of(:valid, :known)", valid=valid, known=known)) == stood, days
+        with town.snapshot() as reader:
+            assert reader.objects_as_of("town", valid, known) == [make.came_back(1)][:stood]
+            assert reader.objects_as_of("town", valid) == [make.came_back(1)][:stood]
+
+
+def test_a_version_says_why_it_was_written(town, make):
+    nights = [
+        ({}, make.object(1)),
+        ({make.object_id(1): "model"}, make.object(1, lon=10.5)),
+        ({make.object_id(1): "street"}, None),
+    ]
+    for reasons, noun in nights:
+        with town.transaction("town") as tx:
+            tx.write_objects("town", [noun or make.ended(1)], reasons=reasons)
+    with town.snapshot() as reader:
+        history = reader.object_history("town")[make.object_id(1)]
+    assert [version.reason for version in history] == ["evidence", "model", "street"]
+
+
+def test_another_reason_alone_is_no_change(town, write, make):
+    write([make.object(1)])
+    with town.transaction("town") as tx:
+        assert tx.write_objects("town", [make.object(1)], reasons={make.object_id(1): "model"}) == Counts(unchanged=1)
+
+
 def test_the_views_show_what_stands_now_and_where(town, make, sql):
     with town.transaction("town") as tx:
         tx.write_objects("town", [make.object(1), make.ended(2)])
@@ -212,7 +243,16 @@ def test_the_database_itself_refuses_beliefs_that_overlap(town, make, sql):
 
 
 def test_the_database_refuses_objects_that_cannot_be(write, make):
-    for nonsense in ({"standing_probability": 1.5}, {"error_radius_m": -1.0}, {"status": "ended"}, {"status": "perhaps"}):
+    backwards = replace(make.came_back().absences[0], gone_after=make.NOON - timedelta(days=1))
+    late = make.NOON + timedelta(days=1)
+    impossible = ({"absences": (backwards,)}, {"began_after": late}, {"replaced_by": make.object_id(2)})
+    for nonsense in (
+        *impossible,
+        {"standing_probability": 1.5},
+        {"error_radius_m": -1.0},
+        {"status": "ended"},
+        {"status": "perhaps"},
+    ):
         with pytest.raises(IntegrityError, match="violates check constraint"):
             write([make.object(1, **nonsense)])
 

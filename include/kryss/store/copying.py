@@ -33,8 +33,13 @@ def _number(value: Real) -> str:
 
 
 def _array(values: Sequence[Any]) -> str:
-    parts = ['"' + v.translate(_ARRAY_ESCAPES) + '"' if isinstance(v, str) else _number(v) for v in values]
-    return _text("{" + ",".join(parts) + "}")
+    return _text("{" + ",".join([_element(value) for value in values]) + "}")
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + value.translate(_ARRAY_ESCAPES) + '"'
+    return f'"{_instant(value)}"' if isinstance(value, datetime) else _number(value)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ from kryss.store.copying import ANALYZE_FROM_ROWS, copy_rows
 
 MANAGED = ("valid", "system", "system_at")
 """Columns that the store fills, never a noun."""
+UNCOMPARED = ("reason",)
+"""Columns of beliefs that say why a version was written, not what is believed."""
 KEYS = ("code", "id", "image_id", "model_key", "object_id", "intersection_id")
 """Columns whose statistics the planner needs for the joins of a merge. Statistics of geometries take seconds."""
 
@@ -131,6 +133,12 @@ class Versioned:
     registry_columns: tuple[str, ...] = ()
 
 
+def compared_columns(versioned: Versioned) -> list[str]:
+    """The columns in which two beliefs about one thing may differ."""
+    kept_out = ("code", versioned.id_column, *UNCOMPARED)
+    return [column for column in written_columns(versioned.target) if column not in kept_out]
+
+
 def undo_versions(connection: Connection, versioned: Versioned, code: str, at: datetime) -> None:
     """Takes back the beliefs that this transaction wrote, so that it can write again without empty ranges."""
     name = versioned.target.fullname
@@ -146,7 +154,7 @@ def undo_versions(connection: Connection, versioned: Versioned, code: str, at: d
 def compare_versions(connection: Connection, versioned: Versioned, staging: str, code: str, at: datetime | None) -> Counts:
     """What a write of staged beliefs would do. ``at``: instant of this transaction's earlier writes, whose ids count as new."""
     target, id_column = versioned.target, versioned.id_column
-    values = [column for column in written_columns(target) if column not in ("code", id_column)]
+    values = compared_columns(versioned)
     if versioned.registry is not None:
         join = f"LEFT JOIN {versioned.registry.fullname} r ON r.code = :code AND r.id = s.{id_column}"
         is_new = "(r.id IS NULL OR coalesce(r.first_system = CAST(:at AS timestamptz), false))"
@@ -178,7 +186,7 @@ def write_versions(connection: Connection, versioned: Versioned, staging: str, c
     """Registers new ids, closes the beliefs that differ from the staged ones and opens the staged ones in their place."""
     target, id_column = versioned.target, versioned.id_column
     columns = written_columns(target)
-    values = [column for column in columns if column not in ("code", id_column)]
+    values = compared_columns(versioned)
     if versioned.registry is not None:
         extra = ", ".join(versioned.registry_columns)
         _run(

@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import ARRAY, Connection, DateTime, Row, Select, Table, Text, any_, func, literal, select
+from sqlalchemy import ARRAY, Connection, DateTime, Row, Select, Subquery, Table, Text, any_, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from kryss.model import (
     Detection,
     Image,
     Intersection,
+    Lineage,
     Municipality,
     ObjectStatus,
     ObjectVersion,
@@ -35,6 +36,9 @@ DETECTION = table(tables.Detection)
 SIGHTING = table(tables.Sighting)
 OBJECT = table(tables.Object)
 OBJECT_VERSION = table(tables.ObjectVersion)
+LINEAGE = table(tables.Lineage)
+ADOPTED = table(tables.Model)
+REMOVED_PHOTO = table(tables.RemovedPhoto)
 INTERSECTION = table(tables.Intersection)
 INTERSECTION_VERSION = table(tables.IntersectionVersion)
 ASSIGNMENT = table(tables.Assignment)
@@ -86,6 +90,41 @@ class Reader:
             query.where(IMAGE.c.code == code, PHOTO_RESULT.c.model_key == model_key, PHOTO_RESULT.c.outcome == "ok")
         )
 
+    def _effective(self, code: str, prefer: str | None) -> Subquery:
+        """``image_id, model_key`` of each photo that was looked at: whose word is taken. That is ``prefer``'s if it has looked at
+        the photo, else that of the model adopted last of those that have."""
+        looked = (ADOPTED.c.code == PHOTO_RESULT.c.code) & (ADOPTED.c.model_key == PHOTO_RESULT.c.model_key)
+        return (
+            select(PHOTO_RESULT.c.image_id, PHOTO_RESULT.c.model_key)
+            .join(ADOPTED, looked)
+            .where(PHOTO_RESULT.c.code == code, PHOTO_RESULT.c.outcome == "ok")
+            .distinct(PHOTO_RESULT.c.image_id)
+            .order_by(
+                PHOTO_RESULT.c.image_id,
+                func.coalesce(PHOTO_RESULT.c.model_key == prefer, False).desc(),
+                ADOPTED.c.adopted_at.desc(),
+                PHOTO_RESULT.c.model_key.collate("C").desc(),
+            )
+            .subquery()
+        )
+
+    def effective_looks(self, code: str, prefer: str | None) -> dict[str, list[Image]]:
+        """Every photo that was looked at, once, under the model that is believed of it (`_effective`): by model key, then by
+        capture time and id."""
+        effective = self._effective(code, prefer)
+        query = select(*_without(IMAGE, "geom"), effective.c.model_key).join(effective, IMAGE.c.id == effective.c.image_id)
+        found: dict[str, list[Image]] = {}
+        for row in self._rows(query.where(IMAGE.c.code == code)):
+            found.setdefault(row.model_key, []).append(rows.to_image(row))
+        return {key: sorted(found[key], key=lambda image: (image.captured_at, image.id)) for key in sorted(found)}
+
+    def effective_sightings(self, code: str, prefer: str | None) -> list[Sighting]:
+        """The sightings of each photo by the model that is believed of it. By capture time, then image id, then ordinal."""
+        effective = self._effective(code, prefer)
+        believed = (SIGHTING.c.image_id == effective.c.image_id) & (SIGHTING.c.model_key == effective.c.model_key)
+        query = select(*_without(SIGHTING, "geom"), *_lon_lat(SIGHTING.c.geom)).join(effective, believed)
+        return self._sightings(query.where(SIGHTING.c.code == code))
+
     def _images(self, query: Select[Any]) -> list[Image]:
         found = [rows.to_image(row) for row in self._rows(query)]
         return sorted(found, key=lambda image: (image.captured_at, image.id))
@@ -122,7 +161,9 @@ class Reader:
     def sightings(self, code: str, model_key: str) -> list[Sighting]:
         """By capture time, then image id, then ordinal."""
         query = select(*_without(SIGHTING, "geom"), *_lon_lat(SIGHTING.c.geom))
-        query = query.where(SIGHTING.c.code == code, SIGHTING.c.model_key == model_key)
+        return self._sightings(query.where(SIGHTING.c.code == code, SIGHTING.c.model_key == model_key))
+
+    def _sightings(self, query: Select[Any]) -> list[Sighting]:
         found = [rows.to_sighting(row) for row in self._rows(query)]
         return sorted(found, key=lambda sighting: (sighting.captured_at, sighting.image_id, sighting.ordinal))
 
@@ -130,11 +171,30 @@ class Reader:
         """What is believed of every object, the ended ones too. By id."""
         return [rows.to_object(row) for row in self._object_versions(code, _believed(OBJECT_VERSION, known))]
 
+    def objects_as_of(self, code: str, valid: datetime, known: datetime | None = None) -> list[StreetObject]:
+        """The objects that stood at an instant of capture time. By id."""
+        stood = OBJECT_VERSION.c.valid.bool_op("@>")(literal(rows.instant(valid), DateTime(timezone=True)))
+        return [rows.to_object(row) for row in self._object_versions(code, _believed(OBJECT_VERSION, known), stood)]
+
+    def object_ids(self, code: str) -> set[str]:
+        """Every id ever given to an object."""
+        return {row.id for row in self._rows(select(OBJECT.c.id).where(OBJECT.c.code == code))}
+
+    def lineage(self, code: str) -> list[Lineage]:
+        """Every event in the life of an id. By system time, then id, relation and other id."""
+        found = [rows.to_lineage(row) for row in self._rows(select(LINEAGE).where(LINEAGE.c.code == code))]
+        return sorted(found, key=lambda event: (event.known_at, event.object_id, event.relation, event.other_id or ""))
+
+    def removed_images(self, code: str) -> dict[str, str]:
+        """Reasons (``deleted``, ``takedown``) by image id."""
+        query = select(REMOVED_PHOTO.c.image_id, REMOVED_PHOTO.c.reason).where(REMOVED_PHOTO.c.code == code)
+        return dict(sorted((row.image_id, row.reason) for row in self._rows(query)))
+
     def object_history(self, code: str) -> dict[str, list[ObjectVersion]]:
         """Every belief about every object, by id, then by system time."""
         history: dict[str, list[ObjectVersion]] = {}
         for row in self._object_versions(code):
-            version = ObjectVersion(rows.to_object(row), row.known_from, row.known_to)
+            version = ObjectVersion(rows.to_object(row), row.known_from, row.known_to, row.reason)
             history.setdefault(row.object_id, []).append(version)
         return history
 
@@ -148,8 +208,9 @@ class Reader:
     def intersections(self, code: str, known: datetime | None = None) -> list[Intersection]:
         """By id."""
         source = INTERSECTION_VERSION
-        shape = [*_lon_lat(source.c.center), _wkb(source.c.area, "area_wkb")]
-        query = select(*_without(source, "center", "area", "valid", "system"), *shape)
+        shapes = [_wkb(source.c[name], f"{name}_wkb") for name in ("area", "reach", "approaches")]
+        plain = _without(source, "center", "area", "reach", "approaches", "valid", "system")
+        query = select(*plain, *_lon_lat(source.c.center), *shapes)
         found = self._rows(query.where(source.c.code == code, _believed(source, known)))
         return sorted((rows.to_intersection(row) for row in found), key=lambda intersection: intersection.id)
 

@@ -17,12 +17,15 @@ from shapely.geometry import mapping, shape
 from sqlalchemy import Row
 
 from kryss.model import (
+    Absence,
     Detection,
     Image,
     Intersection,
+    Lineage,
     Municipality,
     PhotoResult,
     Pose,
+    Reason,
     RejectedPose,
     Release,
     Sighting,
@@ -271,8 +274,9 @@ def _rounded(value: float | None, decimals: int) -> float | None:
     return None if value is None else round(float(value), decimals)
 
 
-def object_row(code: str, given: StreetObject) -> dict[str, Any]:
+def object_row(code: str, given: StreetObject, reason: Reason = "evidence") -> dict[str, Any]:
     noun = stored_object(given)
+    absences = noun.absences
     return {
         "code": code,
         "object_id": noun.id,
@@ -295,6 +299,13 @@ def object_row(code: str, given: StreetObject) -> dict[str, Any]:
         "height_sigma_m": noun.height_sigma_m,
         "model_key": noun.model_key,
         "method": noun.method,
+        "began_after": noun.began_after,
+        "gone_after": [absence.gone_after for absence in absences] if absences else None,
+        "gone_by": [absence.gone_by for absence in absences] if absences else None,
+        "back_after": [absence.back_after for absence in absences] if absences else None,
+        "back_by": [absence.back_by for absence in absences] if absences else None,
+        "replaced_by": noun.replaced_by,
+        "reason": reason,
     }
 
 
@@ -318,24 +329,59 @@ def to_object(row: Row[Any]) -> StreetObject:
         method=row.method,
         height_m=row.height_m,
         height_sigma_m=row.height_sigma_m,
+        began_after=row.began_after,
+        absences=_to_absences(row),
+        replaced_by=row.replaced_by,
     )
 
 
+def _to_absences(row: Row[Any]) -> tuple[Absence, ...]:
+    if row.gone_by is None:
+        return ()
+    return tuple(map(Absence, row.gone_after, row.gone_by, row.back_after, row.back_by))
+
+
+def lineage_row(code: str, noun: Lineage, at: datetime) -> dict[str, Any]:
+    return {
+        "code": code,
+        "object_id": noun.object_id,
+        "relation": noun.relation,
+        "other_id": noun.other_id,
+        "reason": noun.reason,
+        "system_at": at,
+    }
+
+
+def to_lineage(row: Row[Any]) -> Lineage:
+    return Lineage(row.object_id, row.relation, row.other_id, row.reason, row.system_at)
+
+
+Line = tuple[tuple[float, float], ...]
+
+
+def _rounded_line(line: Line) -> Line:
+    return tuple((round(float(x), DEGREE_DECIMALS), round(float(y), DEGREE_DECIMALS)) for x, y in line)
+
+
 def stored_intersection(noun: Intersection) -> Intersection:
-    """The junction as the store keeps and compares it."""
+    """The junction as the store keeps and compares it. A reach that is the area is not kept twice."""
+    area, reach = _rounded_line(noun.area), _rounded_line(noun.reach)
     return replace(
         noun,
         lon=round(float(noun.lon), DEGREE_DECIMALS),
         lat=round(float(noun.lat), DEGREE_DECIMALS),
         speed_limit_kmh=float(noun.speed_limit_kmh),
-        area=tuple((round(float(x), DEGREE_DECIMALS), round(float(y), DEGREE_DECIMALS)) for x, y in noun.area),
+        area=area,
+        reach=() if reach == area else reach,
+        approaches=tuple(_rounded_line(line) for line in noun.approaches),
     )
 
 
 def intersection_row(code: str, given: Intersection) -> dict[str, Any]:
     noun = stored_intersection(given)
-    if len(noun.area) < 4 or noun.area[0] != noun.area[-1]:
-        raise ValueError(f"area of junction {noun.id} is not a closed ring: {noun.area}")
+    for name, ring in (("area", noun.area), ("reach", noun.reach)):
+        if (ring or name == "area") and (len(ring) < 4 or ring[0] != ring[-1]):
+            raise ValueError(f"{name} of junction {noun.id} is not a closed ring: {ring}")
     return {
         "code": code,
         "intersection_id": noun.id,
@@ -347,23 +393,36 @@ def intersection_row(code: str, given: Intersection) -> dict[str, Any]:
         "kind": noun.kind,
         "arms": noun.arms,
         "members": list(noun.members),
+        "reach": _geometry(shapely.Polygon(noun.reach)) if noun.reach else None,
+        "approaches": _geometry(shapely.MultiLineString(noun.approaches)) if noun.approaches else None,
+        "area_method": noun.area_method,
     }
 
 
 def to_intersection(row: Row[Any]) -> Intersection:
-    ring = shapely.from_wkb(bytes(row.area_wkb)).exterior.coords
     return Intersection(
         id=row.intersection_id,
         source=row.source,
         lon=row.lon,
         lat=row.lat,
         speed_limit_kmh=row.speed_limit_kmh,
-        area=tuple((x, y) for x, y in ring),
+        area=_to_ring(row.area_wkb),
         name=row.name,
         kind=row.kind,
         arms=row.arms,
         members=tuple(row.members),
+        reach=() if row.reach_wkb is None else _to_ring(row.reach_wkb),
+        approaches=() if row.approaches_wkb is None else _to_lines(row.approaches_wkb),
+        area_method=row.area_method,
     )
+
+
+def _to_ring(wkb: Any) -> Line:
+    return tuple((x, y) for x, y in shapely.from_wkb(bytes(wkb)).exterior.coords)
+
+
+def _to_lines(wkb: Any) -> tuple[Line, ...]:
+    return tuple(tuple((x, y) for x, y in line.coords) for line in shapely.from_wkb(bytes(wkb)).geoms)
 
 
 def to_release(row: Row[Any]) -> Release:

@@ -32,7 +32,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZRANGE, ExcludeConstraint, Range
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZMULTIRANGE, TSTZRANGE, ExcludeConstraint, MultiRange, Range
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "kryss"
@@ -53,12 +53,18 @@ class Base(DeclarativeBase):
         list[str]: ARRAY(Text()),
         list[float]: ARRAY(Float(53)),
         list[int]: ARRAY(Integer()),
+        list[datetime]: ARRAY(DateTime(timezone=True)),
         Range[datetime]: TSTZRANGE(),
+        MultiRange[datetime]: TSTZMULTIRANGE(),
     }
 
 
 def _point(nullable: bool = False) -> Any:
     return mapped_column(Geometry("POINT", srid=SRID, spatial_index=False), nullable=nullable)
+
+
+def _polygon(nullable: bool = False) -> Any:
+    return mapped_column(Geometry("POLYGON", srid=SRID, spatial_index=False), nullable=nullable)
 
 
 def _system() -> Any:
@@ -248,8 +254,20 @@ class ObjectVersion(Base):
     height_sigma_m: Mapped[float | None]
     model_key: Mapped[str]
     method: Mapped[str]
-    valid: Mapped[Range[datetime]] = mapped_column(
-        Computed("tstzrange(first_seen_at, ended_at, '[)')", persisted=True), nullable=False
+    began_after: Mapped[datetime | None]
+    gone_after: Mapped[list[datetime] | None]
+    gone_by: Mapped[list[datetime] | None]
+    back_after: Mapped[list[datetime] | None]
+    back_by: Mapped[list[datetime] | None]
+    replaced_by: Mapped[uuid.UUID | None]
+    reason: Mapped[str]
+    valid: Mapped[MultiRange[datetime]] = mapped_column(
+        Computed(
+            "CASE WHEN gone_by IS NULL THEN tstzmultirange(tstzrange(first_seen_at, ended_at, '[)')) "
+            "ELSE kryss.valid_time(first_seen_at, ended_at, gone_by, back_by) END",
+            persisted=True,
+        ),
+        nullable=False,
     )
     system: Mapped[Range[datetime]] = _system()
     __table_args__ = (
@@ -261,11 +279,56 @@ class ObjectVersion(Base):
         CheckConstraint("ended_at > first_seen_at AND ended_at >= last_seen_at"),
         CheckConstraint("(status = 'ended') = (ended_at IS NOT NULL)"),
         CheckConstraint("cardinality(evidence_image_ids) = cardinality(evidence_ordinals)"),
+        CheckConstraint("began_after <= first_seen_at"),
+        CheckConstraint(
+            "cardinality(gone_by) > 0 AND cardinality(gone_after) = cardinality(gone_by) "
+            "AND cardinality(back_after) = cardinality(gone_by) AND cardinality(back_by) = cardinality(gone_by)"
+        ),
+        CheckConstraint("num_nulls(gone_after, gone_by, back_after, back_by) IN (0, 4)"),
+        CheckConstraint("gone_after[1] >= first_seen_at AND back_by[cardinality(back_by)] <= last_seen_at"),
+        CheckConstraint("replaced_by IS NULL OR status = 'ended'"),
+        CheckConstraint("reason IN ('street', 'evidence', 'model')"),
         CheckConstraint("NOT isempty(system)"),
-        _never_overlapping("code", "object_id", overlapping=("valid", "system")),
+        _never_overlapping("code", "object_id", overlapping=("system",)),
         _current_index("object_version_current_idx", "code", "object_id"),
         Index("object_version_geom_idx", "geom", postgresql_using="gist"),
     )
+
+
+class Lineage(Base):
+    __tablename__ = "lineage"
+    event: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    code: Mapped[str]
+    object_id: Mapped[uuid.UUID]
+    relation: Mapped[str]
+    other_id: Mapped[uuid.UUID | None]
+    reason: Mapped[str]
+    system_at: Mapped[datetime]
+    __table_args__ = (
+        _references("object", "code", "object_id", to=("code", "id")),
+        _references("object", "code", "other_id", to=("code", "id")),
+        CheckConstraint("relation IN ('merged_into', 'split_from', 'lost_evidence', 'unsupported')"),
+        CheckConstraint("reason IN ('street', 'evidence', 'model')"),
+        CheckConstraint("(relation IN ('merged_into', 'split_from')) = (other_id IS NOT NULL)"),
+        Index("lineage_object_idx", "code", "object_id"),
+    )
+
+
+class Model(Base):
+    __tablename__ = "model"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    model_key: Mapped[str] = mapped_column(primary_key=True)
+    adopted_at: Mapped[datetime]
+    __table_args__ = (_of_municipality(),)
+
+
+class RemovedPhoto(Base):
+    __tablename__ = "removed_photo"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    removed_at: Mapped[datetime]
+    __table_args__ = (_of_municipality(), CheckConstraint("reason IN ('deleted', 'takedown')"))
 
 
 class Intersection(Base):
@@ -284,17 +347,24 @@ class IntersectionVersion(Base):
     intersection_id: Mapped[str]
     source: Mapped[str]
     center: Mapped[WKBElement] = _point()
-    area: Mapped[WKBElement] = mapped_column(Geometry("POLYGON", srid=SRID, spatial_index=False), nullable=False)
+    area: Mapped[WKBElement] = _polygon()
     speed_limit_kmh: Mapped[float]
     name: Mapped[str | None]
     kind: Mapped[str | None]
     arms: Mapped[int | None]
     members: Mapped[list[str]]
+    reach: Mapped[WKBElement | None] = _polygon(nullable=True)
+    approaches: Mapped[WKBElement | None] = mapped_column(
+        Geometry("MULTILINESTRING", srid=SRID, spatial_index=False), nullable=True
+    )
+    area_method: Mapped[str]
     valid: Mapped[Range[datetime]] = mapped_column(server_default=text("tstzrange(NULL, NULL)"))
     system: Mapped[Range[datetime]] = _system()
     __table_args__ = (
         _references("intersection", "code", "intersection_id", to=("code", "id")),
         CheckConstraint("ST_IsValid(area)"),
+        CheckConstraint("ST_IsValid(reach)"),
+        CheckConstraint("area_method IN ('square', 'arms')"),
         CheckConstraint("speed_limit_kmh > 0"),
         CheckConstraint("NOT isempty(valid)"),
         CheckConstraint("NOT isempty(system)"),

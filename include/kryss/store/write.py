@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, CursorResult, Table, text
 
 from kryss.model import (
     Detection,
     Image,
     Intersection,
+    Lineage,
     Municipality,
     PhotoResult,
+    Reason,
     RejectedPose,
     Release,
     Sighting,
@@ -73,13 +75,16 @@ class Tx(Reader):
         without it a known result keeps its number and a new one has 1. Detections replace those of the images they are of and of
         every image with an ``ok`` result; sightings and rejected poses replace those of the images ``placed`` (without it: of the
         same images, and of those they are of). A list that is None leaves its table alone. Malformed metadata
-        (``rejected_entities``: reason by image id) is forgotten once the image is loaded.
+        (``rejected_entities``: reason by image id) is forgotten once the image is loaded. What is said of a removed photo is left
+        out: a run that began before the removal does not bring it back.
         """
-        by_image = {image.id: image for image in images}
-        by_result = {result.image_id: result for result in results}
-        found = None if detections is None else _keyed(detections, _detection_key)
-        seen = None if sightings is None else _keyed(sightings, _detection_key)
-        poses = None if rejected_poses is None else _keyed(rejected_poses, lambda pose: (pose.image_id, pose.origin))
+        gone = self.removed_images(self.code).keys()
+        by_image = {image.id: image for image in images if image.id not in gone}
+        by_result = {result.image_id: result for result in results if result.image_id not in gone}
+        found = None if detections is None else _keyed(detections, _detection_key, gone)
+        seen = None if sightings is None else _keyed(sightings, _detection_key, gone)
+        poses = None if rejected_poses is None else _keyed(rejected_poses, lambda pose: (pose.image_id, pose.origin), gone)
+        rejected_entities = {key: reason for key, reason in (rejected_entities or {}).items() if key not in gone}
         self._check_model(model_key, bool(by_result), [*(found or {}).values(), *(seen or {}).values()])
 
         looked = {result.image_id for result in by_result.values() if result.outcome == "ok"}
@@ -87,8 +92,10 @@ class Tx(Reader):
         judged = set(placed) if placed is not None else looked
         written: dict[str, int] = {}
         written["image"] = self._merge(read.IMAGE, (rows.image_row(self.code, image) for image in by_image.values()))
-        written["rejected_entity"] = self._load_rejected_entities(rejected_entities or {}, by_image)
+        written["rejected_entity"] = self._load_rejected_entities(rejected_entities, by_image)
         written["photo_result"] = self._load_results(model_key, by_result, attempts or {})
+        if model_key is not None and any(result.outcome == "ok" for result in by_result.values()):
+            self._adopt(model_key)
         if found is not None:
             scope = {"code": self.code, "model_key": model_key, "image_ids": looked}
             written["detection"] = self._merge(
@@ -107,9 +114,73 @@ class Tx(Reader):
             )
         return written
 
-    def write_objects(self, code: str, objects: Iterable[StreetObject]) -> Counts:
-        """Makes these the beliefs about objects: all of them. What is not among them is withdrawn, its id stays registered."""
-        return self._write(code, OBJECTS, [rows.object_row(self.code, noun) for noun in objects])
+    def write_objects(
+        self,
+        code: str,
+        objects: Iterable[StreetObject],
+        *,
+        reasons: Mapping[str, Reason] | None = None,
+        lineage: Iterable[Lineage] = (),
+    ) -> Counts:
+        """Makes these the beliefs about objects: all of them. What is not among them is withdrawn, its id stays registered.
+
+        ``reasons``: why, by object id, a version is written if it differs from what was believed; else ``evidence``.
+        ``lineage``: what became of ids; an event that is known already is not written again.
+        """
+        given = reasons or {}
+        counts = self._write(
+            code, OBJECTS, [rows.object_row(self.code, noun, given.get(noun.id, "evidence")) for noun in objects]
+        )
+        self._write_lineage(lineage)
+        return counts
+
+    def _write_lineage(self, events: Iterable[Lineage]) -> None:
+        """Events of this transaction's earlier writes are taken back. Known is what was told since the object last changed."""
+        if read.LINEAGE.name in self._written:
+            self._execute("DELETE FROM kryss.lineage WHERE code = :code AND system_at = :at", at=self.system_at())
+        ordered = sorted(events, key=_event_key)
+        changes = self._execute(
+            "SELECT object_id::text AS id, max(coalesce(upper(system), lower(system))) AS at FROM kryss.object_version "
+            "WHERE code = :code AND object_id = ANY(CAST(:ids AS uuid[])) GROUP BY object_id",
+            ids=sorted({event.object_id for event in ordered}),
+        )
+        last_change = {row.id: row.at for row in changes}
+        known = {_event_key(event): event.known_at for event in self.lineage(self.code)}
+        for event in ordered:
+            told, changed = known.get(_event_key(event)), last_change.get(event.object_id)
+            if told is not None and (changed is None or told >= changed):
+                continue
+            self._connection.execute(read.LINEAGE.insert(), rows.lineage_row(self.code, event, self.system_at()))
+            self._written.add(read.LINEAGE.name)
+
+    def remove_images(self, image_ids: Iterable[str], reason: Literal["deleted", "takedown"]) -> dict[str, int]:
+        """Removes photos and all that hangs on them, from past beliefs too, and remembers not to load them again.
+
+        The one exception to the rule that past versions are never changed. Beliefs keep what was worked out of a photo (places,
+        dates) until they are worked out anew without it. Returns rows by table; a second time it writes nothing.
+        """
+        ids = sorted(set(image_ids))
+        removed = {
+            name: self._execute(f"DELETE FROM kryss.{name} WHERE code = :code AND image_id = ANY(:ids)", ids=ids).rowcount
+            for name in ("sighting", "detection", "rejected_pose", "photo_result", "rejected_entity")
+        }
+        removed["image"] = self._execute("DELETE FROM kryss.image WHERE code = :code AND id = ANY(:ids)", ids=ids).rowcount
+        removed["object_version"] = self._execute(
+            "UPDATE kryss.object_version v SET (evidence_image_ids, evidence_ordinals) = ("
+            "SELECT coalesce(array_agg(e.image_id ORDER BY e.n), '{}'), coalesce(array_agg(e.ordinal ORDER BY e.n), '{}') "
+            "FROM unnest(v.evidence_image_ids, v.evidence_ordinals) WITH ORDINALITY AS e (image_id, ordinal, n) "
+            "WHERE e.image_id <> ALL(:ids)), misses = ("
+            "SELECT coalesce(array_agg(m.image_id ORDER BY m.n), '{}') "
+            "FROM unnest(v.misses) WITH ORDINALITY AS m (image_id, n) WHERE m.image_id <> ALL(:ids)) "
+            "WHERE code = :code AND (evidence_image_ids && CAST(:ids AS text[]) OR misses && CAST(:ids AS text[]))",
+            ids=ids,
+        ).rowcount
+        new = [image_id for image_id in ids if image_id not in self.removed_images(self.code)]
+        if new:
+            at = self.system_at()
+            given = [{"code": self.code, "image_id": image_id, "reason": reason, "removed_at": at} for image_id in new]
+            self._connection.execute(read.REMOVED_PHOTO.insert(), given)
+        return {**removed, "removed_photo": len(new)}
 
     def write_intersections(self, code: str, intersections: Iterable[Intersection]) -> Counts:
         """Makes these the junctions: all of them. Vanished ones are withdrawn."""
@@ -172,6 +243,16 @@ class Tx(Reader):
                 raise self._unknown()
         return self._system_at
 
+    def _execute(self, sql: str, **parameters: Any) -> CursorResult[Any]:
+        return self._connection.execute(text(sql), {"code": self.code, **parameters})
+
+    def _adopt(self, model_key: str) -> None:
+        """Remembers when this municipality's first look by a model was stored."""
+        given = {"code": self.code, "model_key": model_key}
+        known = "SELECT count(*) FROM kryss.model WHERE code = :code AND model_key = :model_key"
+        if self._execute(known, model_key=model_key).scalar() == 0:
+            self._connection.execute(read.ADOPTED.insert(), {**given, "adopted_at": self.system_at()})
+
     def _unknown(self) -> UnknownMunicipality:
         return UnknownMunicipality(f"municipality {self.code!r} is not in the database: call upsert_municipality first")
 
@@ -226,12 +307,16 @@ def _detection_key(noun: Detection | Sighting) -> tuple[str, str, int]:
     return noun.image_id, noun.model_key, noun.ordinal
 
 
-Noun = TypeVar("Noun")
+Noun = TypeVar("Noun", Detection, Sighting, RejectedPose)
 Key = TypeVar("Key")
 
 
-def _keyed(nouns: Iterable[Noun], key: Callable[[Noun], Key]) -> dict[Key, Noun]:
-    return {key(noun): noun for noun in nouns}
+def _event_key(event: Lineage) -> tuple[str, str, str]:
+    return event.object_id, event.relation, event.other_id or ""
+
+
+def _keyed(nouns: Iterable[Noun], key: Callable[[Noun], Key], gone: Collection[str]) -> dict[Key, Noun]:
+    return {key(noun): noun for noun in nouns if noun.image_id not in gone}
 
 
 def _refuse_twice(versioned: Versioned, given: Iterable[Mapping[str, Any]]) -> None:
