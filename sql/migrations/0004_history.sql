@@ -90,7 +90,7 @@ COMMENT ON TABLE kryss.model IS
     'Detectors that have looked at photos of a municipality. Of a photo that several looked at, the one adopted last is believed.';
 COMMENT ON COLUMN kryss.model.code IS 'Municipality.';
 COMMENT ON COLUMN kryss.model.model_key IS 'Detector, name@version of the weights registry.';
-COMMENT ON COLUMN kryss.model.adopted_at IS 'When its first look was stored (system time).';
+COMMENT ON COLUMN kryss.model.adopted_at IS 'When it was last adopted: its looks were stored and the looks of another had been adopted before (system time).';
 -- Of before, the first belief that a model made says when it was adopted; 1970 for one that never made any.
 INSERT INTO kryss.model (code, model_key, adopted_at)
 SELECT r.code, r.model_key, coalesce(v.adopted_at, 'epoch')

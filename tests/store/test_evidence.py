@@ -52,11 +52,14 @@ def test_a_reprocess_that_is_half_done_loses_no_photo(town, street):
     assert believed(town, "signs@1") == {"signs@1": ["100", "101", "99", "102"]}
 
 
-def test_a_later_look_by_an_earlier_model_does_not_adopt_it_anew(town, street):
-    look(town, street, "signs@1", "100")
-    look(town, street, "signs@2", "100", "99")
-    look(town, street, "signs@1", "99", "102")
-    assert believed(town, None) == {"signs@1": ["102"], "signs@2": ["100", "99"]}
+def test_a_model_that_is_taken_back_is_the_one_adopted_last(town, street):
+    """A third one, half done, must not bring back the second where the first was believed."""
+    look(town, street, "signs@1", "100", "101")
+    look(town, street, "signs@2", "100", "101", "99")
+    look(town, street, "signs@1", "102")
+    assert believed(town, None) == {"signs@1": ["100", "101", "102"], "signs@2": ["99"]}
+    look(town, street, "signs@3", "101")
+    assert believed(town, None) == {"signs@1": ["100", "102"], "signs@2": ["99"], "signs@3": ["101"]}
 
 
 def test_a_failed_look_is_no_look(town, street):

@@ -186,6 +186,14 @@ def test_the_views_show_what_stands_now_and_where(town, make, sql):
     assert [tuple(row) for row in junctions] == [("nvdb:7", 0), ("osm:1", 1)]
 
 
+def test_what_is_believed_no_more_can_still_be_read(town, write, make):
+    write([make.object(1), make.object(2)])
+    write([make.object(1, lon=11.0), make.object(2, lon=11.0)])
+    write([make.object(1, lon=11.0)])
+    with town.snapshot() as reader:
+        assert reader.withdrawn_objects("town") == [make.object(2, lon=11.0)]
+
+
 def test_an_id_is_registered_for_ever(town, write, make, sql):
     write([make.object(1)])
     assert write([])[0] == Counts(withdrawn=1)

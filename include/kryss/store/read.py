@@ -185,6 +185,16 @@ class Reader:
         found = [rows.to_lineage(row) for row in self._rows(select(LINEAGE).where(LINEAGE.c.code == code))]
         return sorted(found, key=lambda event: (event.known_at, event.object_id, event.relation, event.other_id or ""))
 
+    def withdrawn_objects(self, code: str) -> list[StreetObject]:
+        """The last belief about each object that is believed no more. By id."""
+        open_ids = select(OBJECT_VERSION.c.object_id).where(OBJECT_VERSION.c.code == code, _believed(OBJECT_VERSION, None))
+        last = {row.object_id: row for row in self._object_versions(code, OBJECT_VERSION.c.object_id.not_in(open_ids))}
+        return [rows.to_object(row) for row in last.values()]
+
+    def image_ids(self, code: str) -> set[str]:
+        """Of all photos that are known."""
+        return {row.id for row in self._rows(select(IMAGE.c.id).where(IMAGE.c.code == code))}
+
     def removed_images(self, code: str) -> dict[str, str]:
         """Reasons (``deleted``, ``takedown``) by image id."""
         query = select(REMOVED_PHOTO.c.image_id, REMOVED_PHOTO.c.reason).where(REMOVED_PHOTO.c.code == code)

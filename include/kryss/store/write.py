@@ -247,11 +247,15 @@ class Tx(Reader):
         return self._connection.execute(text(sql), {"code": self.code, **parameters})
 
     def _adopt(self, model_key: str) -> None:
-        """Remembers when this municipality's first look by a model was stored."""
-        given = {"code": self.code, "model_key": model_key}
-        known = "SELECT count(*) FROM kryss.model WHERE code = :code AND model_key = :model_key"
-        if self._execute(known, model_key=model_key).scalar() == 0:
-            self._connection.execute(read.ADOPTED.insert(), {**given, "adopted_at": self.system_at()})
+        """Makes a model that has looked the one whose word is taken first."""
+        latest = self._execute("SELECT model_key FROM kryss.model WHERE code = :code ORDER BY adopted_at DESC LIMIT 1").scalar()
+        if latest != model_key:
+            self._execute(
+                "INSERT INTO kryss.model (code, model_key, adopted_at) VALUES (:code, :model_key, :at) "
+                "ON CONFLICT (code, model_key) DO UPDATE SET adopted_at = excluded.adopted_at",
+                model_key=model_key,
+                at=self.system_at(),
+            )
 
     def _unknown(self) -> UnknownMunicipality:
         return UnknownMunicipality(f"municipality {self.code!r} is not in the database: call upsert_municipality first")
