@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAYBACK_TOKEN = "MLY|1|" + "0" * 32
 """The token that the playback servers accept. Not a secret: it opens nothing but a recorded area on loopback."""
 
-RoadSource = Literal["nvdb", "overpass", "junctions"]
+RoadSource = Literal["nvdb", "overpass", "pbf", "junctions"]
 
 
 def home_folder(env: Mapping[str, str] = os.environ) -> Path:
@@ -45,6 +45,8 @@ class Services(_Strict):
     mapillary_tiles: str | None = None
     nvdb: str | None = None
     overpass: str | None = None
+    osm_pbf: str | None = None
+    """Path of an OpenStreetMap extract (``.osm.pbf``), for ``roads: pbf``."""
     kommuneinfo: str | None = None
     junctions: str | None = None
     """File path or URL of a GeoJSON of junction points with ``speed_limit_kmh``."""

@@ -355,7 +355,7 @@ def _last_manifest(run: Run) -> dict[str, Any] | None:
     return json.loads(shelf.read(f"{pointer['release']}/{MANIFEST}")) if pointer else None
 
 
-SOURCES = {"nvdb": "nvdb", "overpass": "osm", "kommuneinfo": "kartverket"}
+SOURCES = {"nvdb": "nvdb", "overpass": "osm", "pbf": "osm", "kommuneinfo": "kartverket"}
 
 
 @stage("export")

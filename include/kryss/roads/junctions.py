@@ -10,10 +10,11 @@ import json
 import logging
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from kryss.roads.consolidate import node_order
 from kryss.roads.network import DEFAULT_LIMIT_KMH, Control, RoadNetwork, intersections_of, kind_table
 from kryss.roads.nvdb import JUNCTION, SIGNALS, SPEED_LIMIT, NvdbClient, polygon_filter
 from kryss.roads.overpass import CONTROLS, HIGHWAYS, OverpassClient, unique
+from kryss.roads.pbf import read_pbf
 from kryss.roads.streets import LimitStretch, Position, RoadLink
 from kryss.roads.wkt import utm33, wgs84_from_wkt
 
@@ -63,6 +65,10 @@ def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: 
                 "a file or URL"
             )
         return load_junctions("junctions", boundary, points)
+    if config.roads == "pbf":
+        if not services.osm_pbf:
+            raise JunctionsError(f"municipality {config.code}: roads is pbf, but services.osm_pbf names no .osm.pbf file")
+        return load_junctions("pbf", boundary, services.osm_pbf)
     client: NvdbClient | OverpassClient
     if config.roads == "nvdb":
         client = NvdbClient.from_env(base_url=services.nvdb, x_client=settings.nvdb_client, **waits)
@@ -80,11 +86,16 @@ def load_junctions(
     source: NvdbClient | OverpassClient | str | Path,
     default_limit_kmh: float = DEFAULT_LIMIT_KMH,
 ) -> list[Intersection]:
-    """Intersections inside the boundary, by id. ``source`` is a client, or for ``junctions`` a path or http URL."""
+    """Intersections inside the boundary, by id.
+
+    ``source`` is a client, for ``pbf`` the path of an extract, for ``junctions`` a path or http URL.
+    """
     if isinstance(source, NvdbClient):
         network = network_from_nvdb(nvdb_answers(source, boundary))
     elif isinstance(source, OverpassClient):
         network = network_from_overpass([*source.roads(boundary), *source.controls(boundary)])
+    elif kind == "pbf":
+        network = network_from_overpass(read_pbf(source, boundary))
     elif kind == "junctions":
         return intersections_from_points(read_points(source), boundary, str(source))
     else:
@@ -250,30 +261,25 @@ def _geometry(item: Json) -> shapely.Geometry | None:
 
 
 def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
-    """Ways split at the nodes they share, and the control nodes."""
+    """Ways split at the nodes they share, and the control nodes. ``elements`` as of Overpass (or ``pbf.read_pbf``)."""
     elements = unique(list(elements))
-    ways = [way for way in elements if way["type"] == "way" and _is_drivable(way)]
-    uses: dict[int, int] = defaultdict(int)
-    for way in ways:
-        ids = way["nodes"]
-        for place, node in enumerate(ids):
-            uses[node] += 2 if place in (0, len(ids) - 1) else 1
+    runs = [(way, run) for way in elements if way["type"] == "way" and is_drivable(way) for run in _known_runs(way)]
+    uses: Counter[int] = Counter()
+    for way, run in runs:
+        uses.update(way["nodes"][place] for place in run)
+        uses.update(way["nodes"][place] for place in (run[0], run[-1]))
     nodes: dict[str, Position] = {}
     links: list[RoadLink] = []
-    for way in ways:
+    for way, run in runs:
         tags = way["tags"]
-        ring = tags.get("junction") in ("roundabout", "circular")
         limits = [limit for key in ("maxspeed", "maxspeed:forward", "maxspeed:backward") if (limit := speed_kmh(tags.get(key)))]
-        start = 0
-        for place in range(1, len(way["nodes"])):
+        start = run[0]
+        for place in run[1:]:
             if uses[way["nodes"][place]] < 2:
                 continue
-            piece = range(start, place + 1)
-            line = [(point["lon"], point["lat"]) for index in piece if (point := way["geometry"][index])]
             ends = str(way["nodes"][start]), str(way["nodes"][place])
+            line = [(point["lon"], point["lat"]) for point in way["geometry"][start : place + 1]]
             start = place
-            if len(line) < len(piece):
-                continue
             nodes[ends[0]], nodes[ends[1]] = line[0], line[-1]
             links.append(
                 RoadLink(
@@ -282,7 +288,7 @@ def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
                     end=ends[1],
                     line=tuple(line),
                     road=str(way["id"]),
-                    ring=ring,
+                    ring=tags.get("junction") in ("roundabout", "circular"),
                     name=tags.get("name") or tags.get("ref"),
                     limits=((0.0, 1.0, max(limits)),) if limits else (),
                     layer=_layer(tags),
@@ -291,7 +297,15 @@ def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
     return RoadNetwork(source="osm", links=tuple(links), nodes=nodes, controls=tuple(_osm_controls(elements)))
 
 
-def _is_drivable(way: Json) -> bool:
+def _known_runs(way: Json) -> Iterator[range]:
+    """Places in ``nodes`` of the stretches whose geometry is known: an extract may cut a way at its border."""
+    for known, run in groupby(range(len(way["nodes"])), key=lambda place: way["geometry"][place] is not None):
+        places = list(run)
+        if known and len(places) >= 2:
+            yield range(places[0], places[-1] + 1)
+
+
+def is_drivable(way: Json) -> bool:
     """The kinds of query 2, less what osmnx leaves out of its ``drive`` network."""
     tags = way.get("tags", {})
     return (

@@ -56,10 +56,15 @@ def boundary_query(ref: str, admin_level: str, key: str = "ref") -> str:
     return f"{SETTINGS}relation{tags};out geom;"
 
 
+def covering_region(region: shapely.Geometry) -> shapely.Polygon:
+    """A polygon of few corners around a WGS84 region and its margin."""
+    east_m, _ = metres_per_degree(region.centroid.y)
+    return shapely.Polygon(covering_ring(region, MARGIN_M / east_m, MAX_RING_VERTICES))
+
+
 def poly_filter(region: shapely.Geometry) -> str:
     """The filter for a ring around a WGS84 region, latitude first."""
-    east_m, _ = metres_per_degree(region.centroid.y)
-    ring = covering_ring(region, MARGIN_M / east_m, MAX_RING_VERTICES)
+    ring = covering_region(region).exterior.coords
     return '(poly:"' + " ".join(f"{lat:.6f} {lon:.6f}" for lon, lat in ring[:-1]) + '")'
 
 
