@@ -198,7 +198,7 @@ def explain(diary: Diary) -> Iterator[str]:
         evidence = Counter(diary.year.thing_of[key] for key in one.evidence).most_common(4) if one else []
         brackets = " and ".join(f"{a:%m-%d}..{b:%m-%d}" for a, b in claim.brackets)
         yield (
-            f"seed {seed}, {when} night: {claim.kind} is {claim.verdict}: thing {claim.thing} ({name}), object {claim.object_id}, "
+            f"seed {seed}, {when} night: {claim.kind} is {claim.verdict}: thing {claim.thing} ({name}), {claim.object_id}, "
             f"{brackets}, truth {f'{event.kind} {event.at:%m-%d}' if event else 'nothing happened'}, "
             f"sightings by thing {evidence}, {'primary' if diary.last.primary.get(claim.thing) == claim.object_id else 'twin'}"
         )
