@@ -36,6 +36,8 @@ def record(config: MunicipalityConfig, settings: Settings, out: Path, bbox: str 
     """Records into ``out`` and says what was recorded and what was left out."""
     if not settings.token_for(config.services):
         raise ConfigError("Mapillary needs a token: set KRYSS_MAPILLARY_TOKEN")
+    if config.roads == "pbf":
+        raise ConfigError(f"municipality {config.code}: roads of an extract are not recorded; set roads: overpass to record")
     services = config.services
     waits: dict[str, Any] = {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
     client = client_for(config, settings)

@@ -1,4 +1,7 @@
-"""discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> export."""
+"""discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> export.
+
+A reprocess begins with ``known`` instead of ``discover``; a takedown begins with ``takedown`` and goes on with ``place``.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,49 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC
 from typing import Any, TypeVar
 
 from kryss import __version__
-from kryss.config import DATABASE_TIMEOUT
+from kryss.config import TIMEOUTS, ConfigError
 from kryss.imagery import MapillaryClient, PhotoStore, client_for, fetch_photos, list_images
 from kryss.layer.provenance import Provenance, Source, known_source
 from kryss.layer.release import publish
 from kryss.layer.storage import MANIFEST, Shelf
 from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting
 from kryss.pipeline.checks import HeldBack, plausible
+from kryss.pipeline.removal import REMOVALS, deleted_photos, erase
 from kryss.pipeline.run import Run, short_hash, stage
 from kryss.pipeline.state import CellMemo
 from kryss.positioning.camera import upright_size
 from kryss.positioning.poses import trusted_poses
-from kryss.store import Store, open_store
+from kryss.store import open_store
+from kryss.store.read import Reader
+from kryss.store.write import Tx
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_SHARDS = 1000
 """Airflow maps at most ``max_map_length`` (1024) tasks: more photos make larger shards, none is left out."""
+SHARDS = "shards.json"
 MAX_ATTEMPTS = 3
 """A photo that failed in this many runs is left alone until someone forces it."""
 
 
-def _store(run: Run) -> Store:
-    return open_store(run.settings.database_url.get_secret_value())
+def _timeout_s(stage_name: str) -> float:
+    return TIMEOUTS[stage_name].total_seconds()
+
+
+def _snapshot(run: Run, stage_name: str) -> AbstractContextManager[Reader]:
+    return open_store(run.settings.database_url.get_secret_value()).snapshot(_timeout_s(stage_name))
+
+
+def _transaction(run: Run, stage_name: str) -> AbstractContextManager[Tx]:
+    return open_store(run.settings.database_url.get_secret_value()).transaction(run.code, _timeout_s(stage_name))
 
 
 @contextmanager
@@ -61,18 +77,54 @@ def municipality(run: Run, refresh: bool = False) -> Municipality:
 
 @stage("discover")
 def discover(run: Run) -> dict[str, Any]:
-    """Lists everything Mapillary has of the municipality and keeps what this model has not processed.
+    """Lists everything Mapillary has of the municipality and keeps what this model has not processed; finds what was deleted.
 
     New is never decided by a date: photos arrive weeks late (contract, quirk 10).
     """
-    model_key = run.model_key
     town = municipality(run)
+    with _snapshot(run, "discover") as known_now:
+        states = known_now.image_states(run.code, run.model_key)
+        known, removed = known_now.image_ids(run.code), known_now.removed_images(run.code)
     with _client(run) as client:
         listing = list_images(client, town.boundary)
+        gone, asked = deleted_photos(run, client, known - listing.ids, listing)
         requests = client.counts()
-    states = _store(run).image_states(run.code, model_key)
+    welcome = [image for image in listing.images if image.id not in removed]
+    return {
+        **_choose(run, welcome, states, dict(listing.rejected), dict.fromkeys(gone, "deleted")),
+        "seen": len(listing.images),
+        "barred": len(listing.images) - len(welcome),
+        "malformed": dict(Counter(reason for _, reason in listing.rejected)),
+        "not_listed": asked,
+        "listed": listing.counts,
+        "requests": requests,
+    }
+
+
+@stage("known")
+def known(run: Run) -> dict[str, Any]:
+    """Known photos of the run's days that this model has not processed: what a reprocess begins with, and goes on with."""
+    with _snapshot(run, "known") as known_now:
+        states = known_now.image_states(run.code, run.model_key)
+        images = [image for image in known_now.images(run.code) if _on_days(run, image)]
+    return {**_choose(run, images, states), "seen": len(images)}
+
+
+def _on_days(run: Run, image: Image) -> bool:
+    day = image.captured_at.astimezone(UTC).date()
+    return (run.since is None or run.since <= day) and (run.until is None or day <= run.until)
+
+
+def _choose(
+    run: Run,
+    images: Iterable[Image],
+    states: Mapping[str, tuple[str, int]],
+    malformed: Mapping[str, str] | None = None,
+    removals: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Keeps the photos that the model has not processed, the oldest first, and lays the run's input out under its key."""
     new, attempts = [], {}
-    for image in listing.images:
+    for image in images:
         outcome, tries = states.get(image.id, (None, 0))
         if run.force or outcome is None or (outcome == "failed" and tries < MAX_ATTEMPTS):
             new.append(image)
@@ -80,23 +132,58 @@ def discover(run: Run) -> dict[str, Any]:
     new.sort(key=lambda image: (image.captured_at, image.id))
     new = new[: run.limit]
     forced = [run.run_id] if run.force else []
-    key = short_hash([run.code, model_key, *forced, *(f"{image.id}:{attempts[image.id]}" for image in new)])
+    going = sorted(removals or {})
+    parts = [*(f"{image.id}:{attempts[image.id]}" for image in new), *(f"-{image_id}" for image_id in going)]
+    key = short_hash([run.code, run.model_key, *forced, *parts])
     run.state.write_rows(f"work/{run.code}/{key}/images.jsonl.gz", Image, new)
     run.state.write_json(f"work/{run.code}/{key}/attempts.json", {image.id: attempts[image.id] + 1 for image in new})
-    run.state.write_json(f"work/{run.code}/{key}/malformed.json", dict(listing.rejected))
+    run.state.write_json(f"work/{run.code}/{key}/malformed.json", dict(malformed or {}))
+    run.state.write_json(f"work/{run.code}/{key}/{REMOVALS}", dict(removals or {}))
+    return {"key": key, "model_key": run.model_key, "new": len(new)}
+
+
+@stage("takedown")
+def takedown(run: Run, image_ids: Sequence[str], sequence_ids: Sequence[str], note: str) -> dict[str, Any]:
+    """Photos that somebody asked to take down, by id or by sequence, whether they are known or not; and which releases name them.
+
+    Removed photos are never loaded again, even while Mapillary lists them. ``note``: why; it is kept in the run's report.
+    """
+    if odd := sorted(image_id for image_id in image_ids if not image_id.isdigit()):
+        raise ConfigError(f"image id {odd[0]!r} is no id of a Mapillary photo: those are digits (--sequence takes sequences)")
+    key = short_hash([run.code, "takedown", *sorted(image_ids), *(f"of {one}" for one in sorted(sequence_ids))])
+    name = f"work/{run.code}/{key}/{REMOVALS}"
+    with _snapshot(run, "takedown") as known_now:
+        images = known_now.images(run.code)
+    of_sequences = [image for image in images if image.sequence_id in sequence_ids]
+    before = run.state.read_json(name) if run.state.has(name) else {}
+    going = {*before, *image_ids, *(image.id for image in of_sequences)}
+    unknown = sorted(set(sequence_ids) - {image.sequence_id for image in of_sequences})
+    if not going:
+        raise ConfigError(
+            f"nothing to take down in {run.code}: no known photo is of sequence {', '.join(unknown) or '(none given)'}"
+        )
+    run.state.write_json(name, dict.fromkeys(sorted(going), "takedown"))
     return {
         "key": key,
-        "model_key": model_key,
-        "seen": len(listing.images),
-        "new": len(new),
-        "malformed": dict(Counter(reason for _, reason in listing.rejected)),
-        "listed": listing.counts,
-        "requests": requests,
+        "model_key": run.model_key,
+        "note": note,
+        "seen": len(images),
+        "new": 0,
+        "asked": len(going),
+        "unknown_sequences": unknown,
+        "named_in": Shelf(run.release_url, run.code).naming(going),
     }
 
 
+def _input(run: Run, key: str, name: str) -> Any:
+    """A JSON document of the run's input; a takedown has none but its removals."""
+    path = f"work/{run.code}/{key}/{name}"
+    return run.state.read_json(path) if run.state.has(path) else {}
+
+
 def _new_images(run: Run, key: str) -> Sequence[Image]:
-    return run.state.read_rows(f"work/{run.code}/{key}/images.jsonl.gz", Image)
+    name = f"work/{run.code}/{key}/images.jsonl.gz"
+    return run.state.read_rows(name, Image) if run.state.has(name) else []
 
 
 @stage("plan")
@@ -113,6 +200,7 @@ def plan(run: Run, key: str) -> dict[str, Any]:
         sequences = len({image.sequence_id for image in part})
         label = f"{number + 1}: {len(part)} photos of {sequences} sequence{'s' if sequences != 1 else ''}"
         shards.append({"shard": shard, "label": label, "photos": len(part)})
+    run.state.write_json(f"work/{run.code}/{key}/{SHARDS}", {"shards": [part["shard"] for part in shards]})
     return {"key": key, "shards": shards}
 
 
@@ -202,8 +290,7 @@ def depth(run: Run, shard: str) -> dict[str, Any]:
 
 
 def _shards(run: Run, key: str) -> list[str]:
-    size = max(run.config.shard_size, math.ceil(len(_new_images(run, key)) / MAX_SHARDS))
-    return [f"{key}-{number:04d}" for number in range(math.ceil(len(_new_images(run, key)) / size))]
+    return list(_input(run, key, SHARDS).get("shards", ()))
 
 
 def _gather(run: Run, key: str, name: str, kind: type[T]) -> list[T]:
@@ -218,100 +305,194 @@ def _detections(run: Run, key: str) -> list[Detection]:
     return [measured.get((d.image_id, d.ordinal), d) for d in found]
 
 
+@dataclass(frozen=True)
+class Placed:
+    """What placing makes of a run's photos and of the sequences that they touch."""
+
+    sightings: list[Sighting]
+    rejected: list[RejectedPose]
+    by_model: dict[str, list[str]]
+    """Ids of the placed photos by the model whose boxes were placed."""
+    photos: list[str]
+    """Ids of all photos of these sequences, sorted."""
+    known: list[int]
+    """How much the database knew: see ``_extent``."""
+
+
 @stage("place")
 def place(run: Run, key: str) -> dict[str, Any]:
     """Boxes to sightings: trusted poses, bearings, ranges. Poses that cannot be are rejected with their reason.
 
     Sequences with new photos are placed as a whole, so that it does not matter in how many nights their photos came: trust
-    in a pose, camera height, horizon, depth scale and focal length are those of the sequence.
+    in a pose, camera height, horizon, depth scale and focal length are those of the sequence. So are sequences that lose photos,
+    and those of which another model is believed now.
     """
+    new = _new_images(run, key)
+    if not new and not _input(run, key, REMOVALS):
+        return {"photos": 0, "placed_again": 0, "sightings": 0, "not_placed": {}, "poses_rejected": {}}
+    with _snapshot(run, "place") as known_now:
+        placed, skipped = _placed(run, key, known_now)
+    folder = f"work/{run.code}/{key}"
+    run.state.write_rows(f"{folder}/sightings.jsonl.gz", Sighting, placed.sightings)
+    run.state.write_rows(f"{folder}/rejected_poses.jsonl.gz", RejectedPose, placed.rejected)
+    run.state.write_json(f"{folder}/placed.json", {name: getattr(placed, name) for name in ("by_model", "photos", "known")})
+    return {
+        "photos": len(placed.photos),
+        "placed_again": len(set(placed.photos) - {image.id for image in new}),
+        "sightings": len(placed.sightings),
+        "not_placed": dict(skipped),
+        "poses_rejected": dict(Counter(f"{pose.origin}: {pose.reason}" for pose in placed.rejected)),
+    }
+
+
+def _placed(run: Run, key: str, known_now: Reader) -> tuple[Placed, Mapping[str, int]]:
+    """With the reasons of boxes that got no place."""
     from kryss.positioning.focal import touched_sequences
     from kryss.positioning.place import place as place_detections
 
-    new = {image.id: image for image in _new_images(run, key)}
-    detections = _detections(run, key)
-    looked = {result.image_id for result in _gather(run, key, "results", PhotoResult) if result.outcome == "ok"}
-    with _store(run).snapshot() as known_now:
-        images = {image.id: image for image in known_now.images(run.code)} | new
-        sequences = touched_sequences(new.values(), images.values())
-        together = {image_id: image for image_id, image in images.items() if image.sequence_id in sequences}
-        detections += known_now.detections(run.code, run.model_key, together.keys() - looked)
+    stored = {image.id: image for image in known_now.images(run.code)}
+    removed = {*_input(run, key, REMOVALS), *known_now.removed_images(run.code)}
+    new = {image.id: image for image in _new_images(run, key) if image.id not in removed}
+    looked = {result.image_id for result in _gather(run, key, "results", PhotoResult) if result.outcome == "ok"} - removed
+    images = {image_id: image for image_id, image in (stored | new).items() if image_id not in removed}
+    before = known_now.effective_models(run.code, None)
+    after = known_now.effective_models(run.code, run.model_key if looked else None) | dict.fromkeys(looked, run.model_key)
+    lost = [stored[image_id] for image_id in sorted(removed & stored.keys())]
+    switched = [images[image_id] for image_id in before if image_id in images and before[image_id] != after[image_id]]
+    sequences = touched_sequences([*new.values(), *lost, *switched], images.values())
+    together = {image_id: image for image_id, image in images.items() if image.sequence_id in sequences}
+    by_model: dict[str, list[str]] = {}
+    for image_id in sorted(together.keys() & after.keys()):
+        by_model.setdefault(after[image_id], []).append(image_id)
+    detections = [detection for detection in _detections(run, key) if detection.image_id in looked]
+    for model_key, placed in sorted(by_model.items()):
+        earlier = set(placed) - looked if model_key == run.model_key else set(placed)
+        detections += known_now.detections(run.code, model_key, earlier)
     poses, rejected = trusted_poses(together.values())
     sightings, skipped = place_detections(images, detections, poses, run.config.region)
-    run.state.write_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting, sightings)
-    run.state.write_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose, rejected)
-    run.state.write_json(f"work/{run.code}/{key}/placed.json", sorted(together))
-    return {
-        "photos": len(together),
-        "placed_again": len(together.keys() - new.keys()),
-        "sightings": len(sightings),
-        "not_placed": dict(skipped),
-        "poses_rejected": dict(Counter(f"{pose.origin}: {pose.reason}" for pose in rejected)),
-    }
+    return Placed(sightings, rejected, by_model, sorted(together), _extent(known_now, run.code)), skipped
+
+
+def _extent(known_now: Reader, code: str) -> list[int]:
+    """Counts that no load or removal leaves as they were."""
+    rows = known_now.summary(code)
+    return [rows["images"], rows["photos_ok"], len(known_now.removed_images(code))]
 
 
 @stage("merge")
 def merge(run: Run, key: str) -> dict[str, Any]:
-    """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction."""
+    """Sightings to objects, matched with the known ones: everything that is believed changes in one transaction.
+
+    Photos that must go leave the photo store and the stage files first: a merge that dies is run again, or the photos are found
+    missing again by the next night.
+    """
     from kryss.history import Before, Evidence, Load, believe
     from kryss.positioning.fuse import fusion
 
+    removals: dict[str, str] = _input(run, key, REMOVALS)
     images = _new_images(run, key)
     results = _gather(run, key, "results", PhotoResult)
     failed = Counter(f"{result.reason}" for result in results if result.outcome != "ok")
-    if not images:
-        with _store(run).snapshot() as known_now:
+    if not images and not removals:
+        with _snapshot(run, "merge") as known_now:
             total = len(known_now.objects(run.code))
         return {"objects": {"unchanged": total}, "total": total, "dropped": {}, "failed": {}, "rows": {}}
-    model_key = run.model_key
+    if removals:
+        erase(run, removals)
     town = municipality(run)
-    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
+    with _transaction(run, "merge") as tx:
         tx.upsert_municipality(town)
-        rows = tx.load(
-            model_key=model_key,
-            images=images,
-            results=results,
-            attempts=run.state.read_json(f"work/{run.code}/{key}/attempts.json"),
-            rejected_entities=run.state.read_json(f"work/{run.code}/{key}/malformed.json"),
-            rejected_poses=run.state.read_rows(f"work/{run.code}/{key}/rejected_poses.jsonl.gz", RejectedPose),
-            detections=_detections(run, key),
-            sightings=run.state.read_rows(f"work/{run.code}/{key}/sightings.jsonl.gz", Sighting),
-            placed=run.state.read_json(f"work/{run.code}/{key}/placed.json"),
-        )
+        removed_before = tx.removed_images(run.code)
+        placed = _placed_or_anew(run, key, tx)
+        before = Before(tx.objects(run.code), tx.withdrawn_objects(run.code), tx.object_ids(run.code))
+        looked_before = tx.effective_models(run.code, None)
+        for reason in sorted(set(removals.values())):
+            tx.remove_images([image_id for image_id, why in removals.items() if why == reason], reason)
+        rows = _load(run, key, tx, placed, images, results)
         cells = CellMemo(run.state, f"cells/{run.code}")
-        fused = fusion(tx.sightings(run.code, model_key), cells)
+        fused = fusion(tx.effective_sightings(run.code, None), cells)
+        looks = tx.effective_looks(run.code, None)
         poses, _ = trusted_poses(tx.images(run.code))
-        looked = {result.image_id for result in results if result.outcome == "ok"}
+        looked = {image.id: model_key for model_key, seen in looks.items() for image in seen}
+        again = {image_id: then for image_id, then in looked_before.items() if image_id in looked and looked[image_id] != then}
         beliefs = believe(
-            Evidence(fused.objects, {model_key: tx.looks(run.code, model_key)}, poses),
-            Before(tx.objects(run.code)),
-            Load(new=looked),
+            Evidence(fused.objects, looks, poses),
+            before,
+            Load(looked.keys() - looked_before.keys(), again, removals, _boxes(tx, run.code, again, looked)),
+            ended_below=run.config.ended_below,
         )
-        counts = tx.write_objects(run.code, beliefs.objects)
+        counts = tx.write_objects(run.code, beliefs.objects, reasons=beliefs.reasons, lineage=beliefs.lineage)
     cells.forget_others()
+    # A run that began before a removal carries what the removal could not see.
+    if late := {image.id for image in images} & removed_before.keys() | {one.image_id for one in results} & removed_before.keys():
+        erase(run, late)
     return {
         "objects": asdict(counts),
         "total": len(beliefs.objects),
+        "removed": dict(Counter(removals.values())),
+        "reasons": dict(Counter(beliefs.reasons.values())),
+        "lineage": dict(Counter(event.relation for event in beliefs.lineage)),
         "dropped": dict(fused.dropped),
         "failed": dict(failed),
         "rows": rows,
     }
 
 
+def _placed_or_anew(run: Run, key: str, tx: Tx) -> Placed:
+    """What ``place`` left; worked out again where another run has loaded or removed photos since."""
+    folder = f"work/{run.code}/{key}"
+    said = run.state.read_json(f"{folder}/placed.json")
+    if said["known"] != _extent(tx, run.code):
+        log.info("%s: another run came between place and merge; placed again", run.code)
+        return _placed(run, key, tx)[0]
+    sightings = run.state.read_rows(f"{folder}/sightings.jsonl.gz", Sighting)
+    return Placed(sightings, run.state.read_rows(f"{folder}/rejected_poses.jsonl.gz", RejectedPose), **said)
+
+
+def _load(run: Run, key: str, tx: Tx, placed: Placed, images: Sequence[Image], results: Sequence[PhotoResult]) -> dict[str, int]:
+    """Rows written, by table. Sightings are loaded model by model."""
+    loaded = Counter(
+        tx.load(
+            model_key=run.model_key,
+            images=images,
+            results=results,
+            attempts=_input(run, key, "attempts.json"),
+            rejected_entities=_input(run, key, "malformed.json"),
+            rejected_poses=placed.rejected,
+            detections=_detections(run, key),
+            placed=placed.photos,
+        )
+    )
+    for model_key, photos in sorted(placed.by_model.items()):
+        seen = [sighting for sighting in placed.sightings if sighting.model_key == model_key]
+        loaded.update(tx.load(model_key=model_key, sightings=seen, placed=photos))
+    return dict(loaded)
+
+
+def _boxes(tx: Tx, code: str, again: Mapping[str, str], looked: Mapping[str, str]) -> list[Detection]:
+    """What the model of before and that of now found in photos that both have looked at."""
+    wanted: dict[str, set[str]] = {}
+    for image_id, then in again.items():
+        wanted.setdefault(then, set()).add(image_id)
+        wanted.setdefault(looked[image_id], set()).add(image_id)
+    return [box for model_key in sorted(wanted) for box in tx.detections(code, model_key, wanted[model_key])]
+
+
 @stage("roads")
 def roads(run: Run) -> dict[str, Any]:
     """The boundary, the junctions and their speed limits, anew; versions of what changed."""
-    return _load_roads(run)
+    return _load_roads(run, "roads")
 
 
-def _load_roads(run: Run) -> dict[str, Any]:
+def _load_roads(run: Run, stage_name: str) -> dict[str, Any]:
+    from kryss.roads.identity import keep_ids
     from kryss.roads.junctions import intersections_for
 
     town = municipality(run, refresh=True)
     junctions = intersections_for(run.config, run.settings, town.boundary)
-    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
+    with _transaction(run, stage_name) as tx:
         tx.upsert_municipality(town)
-        counts = tx.write_intersections(run.code, junctions)
+        counts = tx.write_intersections(run.code, keep_ids(junctions, tx.intersections_ever(run.code)))
     return {"junctions": asdict(counts)}
 
 
@@ -320,10 +501,10 @@ def assign(run: Run) -> dict[str, Any]:
     """Objects to intersections: the nearest junction whose area holds the object."""
     from kryss.roads.areas import assign as assign_objects
 
-    with _store(run).snapshot() as known_now:
+    with _snapshot(run, "assign") as known_now:
         known = bool(known_now.intersections(run.code))
-    loaded = {} if known else _load_roads(run)
-    with _store(run).transaction(run.code, statement_timeout_s=DATABASE_TIMEOUT.total_seconds()) as tx:
+    loaded = {} if known else _load_roads(run, "assign")
+    with _transaction(run, "assign") as tx:
         junctions = tx.intersections(run.code)
         positions = {item.id: (item.lon, item.lat) for item in tx.objects(run.code)}
         assigned = assign_objects(positions, junctions)
@@ -334,10 +515,10 @@ def assign(run: Run) -> dict[str, Any]:
 @stage("check")
 def check(run: Run) -> dict[str, Any]:
     """Holds the release back when the numbers are implausible against the release before it."""
-    with _store(run).snapshot() as tx:
+    with _snapshot(run, "check") as tx:
         assigned = tx.assignments(run.code)
         objects = [item for item in tx.objects(run.code) if item.id in assigned]
-        photos = len(tx.looks(run.code, run.model_key))
+        photos = len(tx.effective_models(run.code, None))
     standing = Counter(item.class_name for item in objects if item.status == "standing")
     last = _last_manifest(run)
     reasons: list[str] = []
@@ -364,8 +545,8 @@ def export(run: Run) -> dict[str, Any]:
     photos = Source("Photos", "see the credit", run.config.attribution) if run.config.attribution else known_source("mapillary")
     used = [*(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
     town = municipality(run)
-    with _store(run).transaction(run.code) as tx:
-        looks = tx.looks(run.code, run.model_key)
+    with _transaction(run, "export") as tx:
+        looks = tx.effective_looks(run.code, None)
         poses, _ = trusted_poses(tx.images(run.code))
         published = publish(
             run.release_url,
@@ -378,15 +559,18 @@ def export(run: Run) -> dict[str, Any]:
             Provenance(
                 model_key=run.model_key,
                 code_version=__version__,
-                photos_until=max((image.captured_at for image in looks), default=None),
+                photos_until=max((image.captured_at for seen in looks.values() for image in seen), default=None),
                 parameters={
-                    "photos": len(looks),
+                    "photos": sum(map(len, looks.values())),
+                    "photos_by_model": {model_key: len(seen) for model_key, seen in looks.items()},
                     "depth": run.config.depth,
                     "region": run.config.region,
                     "roads": run.config.roads,
                 },
                 sources=(photos, *(known_source(name) for name in dict.fromkeys(used))),
             ),
+            lineage=tx.lineage(run.code),
+            instants=tx.release_instants(run.code),
             region=run.config.region,
             image_url=run.config.image_url,
             cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},

@@ -108,6 +108,13 @@ class Reader:
             .subquery()
         )
 
+    def effective_models(self, code: str, prefer: str | None) -> dict[str, str]:
+        """By photo that was looked at, the model that is believed of it (`_effective`)."""
+        effective = self._effective(code, prefer)
+        return dict(
+            sorted((row.image_id, row.model_key) for row in self._rows(select(effective.c.image_id, effective.c.model_key)))
+        )
+
     def effective_looks(self, code: str, prefer: str | None) -> dict[str, list[Image]]:
         """Every photo that was looked at, once, under the model that is believed of it (`_effective`): by model key, then by
         capture time and id."""
@@ -217,12 +224,22 @@ class Reader:
 
     def intersections(self, code: str, known: datetime | None = None) -> list[Intersection]:
         """By id."""
+        return self._intersections(self._intersection_versions(code).where(_believed(INTERSECTION_VERSION, known)))
+
+    def intersections_ever(self, code: str) -> list[Intersection]:
+        """Every junction that was ever known, withdrawn ones too, each as it was last believed. By id."""
+        source = INTERSECTION_VERSION
+        last = (source.c.intersection_id, func.lower(source.c.system).desc())
+        return self._intersections(self._intersection_versions(code).distinct(last[0]).order_by(*last))
+
+    def _intersection_versions(self, code: str) -> Select[Any]:
         source = INTERSECTION_VERSION
         shapes = [_wkb(source.c[name], f"{name}_wkb") for name in ("area", "reach", "approaches")]
         plain = _without(source, "center", "area", "reach", "approaches", "valid", "system")
-        query = select(*plain, *_lon_lat(source.c.center), *shapes)
-        found = self._rows(query.where(source.c.code == code, _believed(source, known)))
-        return sorted((rows.to_intersection(row) for row in found), key=lambda intersection: intersection.id)
+        return select(*plain, *_lon_lat(source.c.center), *shapes).where(source.c.code == code)
+
+    def _intersections(self, query: Select[Any]) -> list[Intersection]:
+        return sorted((rows.to_intersection(row) for row in self._rows(query)), key=lambda intersection: intersection.id)
 
     def assignments(self, code: str, known: datetime | None = None) -> dict[str, str]:
         """Junction ids by object id."""
