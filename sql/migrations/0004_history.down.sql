@@ -1,10 +1,45 @@
 -- Absences, lineage, what was removed and when models were adopted are lost.
+-- The roles stay: they belong to the server, and its other databases may use them.
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['kryss_loader', 'kryss_analyst', 'kryss_exporter'] LOOP
+        IF to_regrole(role) IS NOT NULL THEN
+            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA kryss REVOKE ALL ON TABLES FROM %I', role);
+            EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA kryss FROM %I', role);
+            EXECUTE format('REVOKE ALL ON SCHEMA kryss FROM %I', role);
+        END IF;
+    END LOOP;
+END $$;
+DROP FUNCTION kryss.grant_roles();
+DROP FUNCTION kryss.evidence_of(uuid);
+DROP FUNCTION kryss.street_changes_between(timestamptz, timestamptz);
+DROP FUNCTION kryss.changes_between(timestamptz, timestamptz);
+DROP FUNCTION kryss.intersections_as_of(timestamptz);
 DROP FUNCTION kryss.objects_as_of(timestamptz, timestamptz);
+DROP VIEW kryss.coverage_cell;
+DROP FUNCTION kryss.coverage(timestamptz, geometry);
+DROP VIEW kryss.intersection_coverage;
+DROP VIEW kryss.intersection_approach_now;
+DROP VIEW kryss.intersection_reach_now;
+DROP VIEW kryss.intersection_center_now;
 DROP VIEW kryss.intersection_now;
+DROP VIEW kryss.photo_look;
+DROP VIEW kryss.object_miss;
+DROP VIEW kryss.object_evidence;
+DROP VIEW kryss.object_event;
+DROP VIEW kryss.object_absence;
+DROP VIEW kryss.object_history;
 DROP VIEW kryss.object_now;
+DROP FUNCTION kryss.photo_url(text);
+DROP TABLE kryss.load;
 DROP TABLE kryss.removed_photo;
 DROP TABLE kryss.model;
 DROP TABLE kryss.lineage;
+DROP INDEX kryss.assignment_intersection_idx;
+DROP INDEX kryss.image_captured_at_idx;
+DROP INDEX kryss.object_version_written_idx;
 
 ALTER TABLE kryss.intersection_version
     DROP COLUMN area_method,

@@ -125,59 +125,383 @@ COMMENT ON COLUMN kryss.intersection_version.approaches IS
     'Roads that lead to it, a line an arm, from the junction outwards, as far as its reach or the next junction; null where the source has no roads.';
 COMMENT ON COLUMN kryss.intersection_version.area_method IS 'square: speed limit x 7 s each way; arms: that far along the roads.';
 
+CREATE TABLE kryss.load (
+    code text NOT NULL REFERENCES kryss.municipality (code),
+    system_at timestamptz NOT NULL,
+    code_version text NOT NULL,
+    run text,
+    PRIMARY KEY (code, system_at)
+);
+COMMENT ON TABLE kryss.load IS
+    'Transactions that changed something believed, by the instant of system time that they gave to it: which program wrote it, in which run. Instants of before this table was made have no row.';
+COMMENT ON COLUMN kryss.load.code IS 'Municipality.';
+COMMENT ON COLUMN kryss.load.system_at IS 'Instant of system time of all that it changed: lower(system) of what it wrote, upper(system) of what it closed.';
+COMMENT ON COLUMN kryss.load.code_version IS 'Version of Kryss that wrote it.';
+COMMENT ON COLUMN kryss.load.run IS 'Run id; null where none was given.';
+
+-- A row lies where it was written last: opened, or closed. So what changed since an instant lies together, and BRIN finds it.
+CREATE INDEX object_version_written_idx ON kryss.object_version
+    USING brin ((coalesce(upper(system), lower(system))) timestamptz_minmax_multi_ops) WITH (pages_per_range = 16);
+CREATE INDEX image_captured_at_idx ON kryss.image
+    USING brin (captured_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 16);
+CREATE INDEX assignment_intersection_idx ON kryss.assignment (code, intersection_id) WHERE upper_inf(system);
+
+-- For analysts. The first column of every view is its key, and a view has one geometry at most: what QGIS and GDAL ask for.
+-- Functions are plain SQL that the planner opens: a condition on their result is a condition on the tables.
+
+CREATE FUNCTION kryss.photo_url(image_id text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 'https://www.mapillary.com/app/?pKey=' || image_id;
+COMMENT ON FUNCTION kryss.photo_url(text) IS 'The page of a photo at Mapillary.';
+
 CREATE VIEW kryss.object_now AS
-SELECT v.code, v.object_id, v.class_name, v.status, v.standing_probability, v.error_radius_m, v.facing_deg,
-       v.first_seen_at, v.last_seen_at, cardinality(v.evidence_image_ids) AS sightings, a.intersection_id,
-       v.model_key, v.method, lower(v.system) AS known_since, v.geom, v.height_m, v.height_sigma_m
+SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status, v.standing_probability, v.error_radius_m, v.facing_deg,
+       v.height_m, v.height_sigma_m, v.began_after, v.first_seen_at, v.last_seen_at,
+       cardinality(v.evidence_image_ids) AS sightings, a.intersection_id, v.model_key, v.method, v.reason,
+       lower(v.system) AS known_since, l.code_version, v.geom
 FROM kryss.object_version v
 LEFT JOIN kryss.assignment a ON a.code = v.code AND a.object_id = v.object_id AND upper_inf(a.system)
+LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system)
 WHERE upper_inf(v.system) AND upper_inf(v.valid);
-COMMENT ON VIEW kryss.object_now IS 'Objects believed to stand now, with their junction. Key: code, object_id.';
-COMMENT ON COLUMN kryss.object_now.code IS 'Municipality.';
-COMMENT ON COLUMN kryss.object_now.object_id IS 'Object.';
-COMMENT ON COLUMN kryss.object_now.class_name IS 'Class, in Mapillary''s names.';
-COMMENT ON COLUMN kryss.object_now.status IS
-    'standing; unconfirmed: fewer than three images show it as its class, or its place is not known to 10 m.';
-COMMENT ON COLUMN kryss.object_now.standing_probability IS 'Probability that it still stands, 0 to 1.';
-COMMENT ON COLUMN kryss.object_now.error_radius_m IS 'Radius that holds the true position with 95 % probability, metres.';
-COMMENT ON COLUMN kryss.object_now.facing_deg IS 'Direction the front looks to, degrees clockwise from true north; null where unknown.';
-COMMENT ON COLUMN kryss.object_now.first_seen_at IS 'Capture time of the first image that shows it (UTC).';
-COMMENT ON COLUMN kryss.object_now.last_seen_at IS 'Capture time of the last image that shows it (UTC).';
-COMMENT ON COLUMN kryss.object_now.sightings IS 'Number of sightings it was made from.';
-COMMENT ON COLUMN kryss.object_now.intersection_id IS 'Junction it belongs to; null where none.';
-COMMENT ON COLUMN kryss.object_now.model_key IS 'Detector, name@version of the weights registry.';
-COMMENT ON COLUMN kryss.object_now.method IS 'How the position was found.';
-COMMENT ON COLUMN kryss.object_now.known_since IS 'System time since which exactly this is believed.';
-COMMENT ON COLUMN kryss.object_now.geom IS 'Position, WGS84 degrees.';
-COMMENT ON COLUMN kryss.object_now.height_m IS 'Middle of the object above the road, metres; null where unknown.';
-COMMENT ON COLUMN kryss.object_now.height_sigma_m IS 'Standard deviation of height_m, metres.';
+COMMENT ON VIEW kryss.object_now IS 'Objects believed to stand now, with their junction.';
+
+CREATE VIEW kryss.object_history AS
+SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status,
+       v.first_seen_at AS valid_from, v.ended_at AS valid_to, lower(v.system) AS known_from, upper(v.system) AS known_to,
+       v.reason, v.began_after, v.last_seen_at, coalesce(cardinality(v.gone_by), 0) AS absences, v.replaced_by,
+       v.standing_probability, v.error_radius_m, v.facing_deg, v.height_m, v.height_sigma_m,
+       cardinality(v.evidence_image_ids) AS sightings, cardinality(v.misses) AS misses,
+       v.model_key, v.method, l.code_version, v.geom
+FROM kryss.object_version v
+LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system);
+COMMENT ON VIEW kryss.object_history IS
+    'Every belief about every object, with its two clocks as plain instants, for programs that do not know ranges.';
+
+CREATE VIEW kryss.object_absence AS
+SELECT v.version || '/' || a.n AS key, v.code, v.object_id, v.class_name, a.gone_after, a.gone_by, a.back_after, a.back_by, v.geom
+FROM kryss.object_version v
+CROSS JOIN LATERAL unnest(v.gone_after, v.gone_by, v.back_after, v.back_by) WITH ORDINALITY
+    AS a (gone_after, gone_by, back_after, back_by, n)
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.object_absence IS 'Times in which an object did not stand between two sightings, by what is believed now: one row an absence.';
+
+CREATE VIEW kryss.object_event AS
+SELECT v.version || '/' || e.event || coalesce('/' || e.n, '') AS key, v.code, v.object_id, v.class_name, e.event, e.not_before,
+       e.not_after, e.replaced_by, v.status, v.standing_probability, v.model_key, v.method, v.geom
+FROM kryss.object_version v
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN v.began_after IS NULL THEN 'first seen' ELSE 'came' END, v.began_after, v.first_seen_at, NULL::uuid, NULL::bigint
+    UNION ALL
+    SELECT 'went', v.last_seen_at, v.ended_at, v.replaced_by, NULL WHERE v.ended_at IS NOT NULL
+    UNION ALL
+    SELECT 'away', a.gone_after, a.gone_by, NULL, a.n FROM unnest(v.gone_after, v.gone_by) WITH ORDINALITY AS a (gone_after, gone_by, n)
+    UNION ALL
+    SELECT 'back', b.back_after, b.back_by, NULL, b.n FROM unnest(v.back_after, v.back_by) WITH ORDINALITY AS b (back_after, back_by, n)
+) AS e (event, not_before, not_after, replaced_by, n)
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.object_event IS 'What happened in the street, by what is believed now: one row an event, with the two photos that bracket it.';
+
+CREATE VIEW kryss.object_evidence AS
+SELECT v.version || '/' || e.n AS key, v.code, v.object_id, v.class_name, e.image_id, d.model_key, e.ordinal, d.class_name AS read_as,
+       d.score, d.box[1] AS box_left, d.box[2] AS box_top, d.box[3] AS box_right, d.box[4] AS box_bottom,
+       s.bearing_deg, s.bearing_sigma_deg, s.range_m, s.range_sigma_m, s.method, s.pose_origin,
+       i.captured_at, i.sequence_id, i.creator, kryss.photo_url(i.id) AS link,
+       coalesce(ST_SetSRID(ST_MakePoint(s.camera_lon, s.camera_lat), 4326), i.geom)::geometry(Point, 4326) AS geom
+FROM kryss.object_version v
+CROSS JOIN LATERAL unnest(v.evidence_image_ids, v.evidence_ordinals) WITH ORDINALITY AS e (image_id, ordinal, n)
+LEFT JOIN kryss.image i ON i.code = v.code AND i.id = e.image_id
+LEFT JOIN LATERAL (
+    SELECT d.model_key, d.class_name, d.score, d.box FROM kryss.detection d
+    LEFT JOIN kryss.model m ON m.code = d.code AND m.model_key = d.model_key
+    WHERE d.code = v.code AND d.image_id = e.image_id AND d.ordinal = e.ordinal AND d.model_key = ANY (string_to_array(v.model_key, ','))
+    ORDER BY m.adopted_at DESC NULLS LAST, d.model_key DESC LIMIT 1
+) d ON true
+LEFT JOIN kryss.sighting s
+    ON s.code = v.code AND s.image_id = e.image_id AND s.model_key = d.model_key AND s.ordinal = e.ordinal
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.object_evidence IS
+    'What each object is made from, by what is believed now: a row a sighting, with the photo, the box and how far away it was.';
+
+CREATE VIEW kryss.object_miss AS
+SELECT v.version || '/' || m.n AS key, v.code, v.object_id, v.class_name, v.status, m.image_id, v.model_key, i.captured_at,
+       i.sequence_id, i.creator, kryss.photo_url(i.id) AS link,
+       ST_Distance(i.geom::geography, v.geom::geography) AS distance_m, i.geom
+FROM kryss.object_version v
+CROSS JOIN LATERAL unnest(v.misses) WITH ORDINALITY AS m (image_id, n)
+LEFT JOIN kryss.image i ON i.code = v.code AND i.id = m.image_id
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.object_miss IS
+    'Photos that should have shown an object after its last sighting and did not, by what is believed now: the evidence for an end.';
+
+CREATE VIEW kryss.photo_look AS
+SELECT r.code || '/' || r.image_id || '/' || r.model_key AS key, r.code, r.image_id, r.model_key, r.detections, r.attempts,
+       i.captured_at, i.sequence_id, i.creator, kryss.photo_url(i.id) AS link, i.geom
+FROM kryss.photo_result r
+JOIN kryss.image i ON i.code = r.code AND i.id = r.image_id
+WHERE r.outcome = 'ok';
+COMMENT ON VIEW kryss.photo_look IS 'Photos that a model has looked at, whether it saw something or not: the evidence of looking.';
 
 CREATE VIEW kryss.intersection_now AS
-SELECT v.code, v.intersection_id, v.source, v.name, v.kind, v.arms, v.speed_limit_kmh, v.members,
-       (SELECT count(*) FROM kryss.object_now o
-        WHERE o.code = v.code AND o.intersection_id = v.intersection_id) AS objects,
-       lower(v.system) AS known_since, v.center, v.area
+SELECT v.version AS key, v.code, v.intersection_id, v.source, v.name, v.kind, v.arms, v.speed_limit_kmh, v.area_method, v.members,
+       (SELECT count(*) FROM kryss.assignment a
+        JOIN kryss.object_version o ON o.code = a.code AND o.object_id = a.object_id AND upper_inf(o.system) AND upper_inf(o.valid)
+        WHERE a.code = v.code AND a.intersection_id = v.intersection_id AND upper_inf(a.system)) AS objects,
+       lower(v.system) AS known_since, l.code_version, v.area AS geom
+FROM kryss.intersection_version v
+LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system)
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.intersection_now IS 'Junctions as believed now, with the area whose objects belong to them.';
+
+CREATE VIEW kryss.intersection_center_now AS
+SELECT v.version AS key, v.code, v.intersection_id, v.source, v.name, v.kind, v.arms, v.speed_limit_kmh, v.center AS geom
 FROM kryss.intersection_version v
 WHERE upper_inf(v.system);
-COMMENT ON VIEW kryss.intersection_now IS 'Junctions as believed now. Key: code, intersection_id.';
-COMMENT ON COLUMN kryss.intersection_now.code IS 'Municipality.';
-COMMENT ON COLUMN kryss.intersection_now.intersection_id IS 'Junction.';
-COMMENT ON COLUMN kryss.intersection_now.source IS 'Where it was read from.';
-COMMENT ON COLUMN kryss.intersection_now.name IS 'Name, where the source has one.';
-COMMENT ON COLUMN kryss.intersection_now.kind IS 'Kind of junction, as the source has it.';
-COMMENT ON COLUMN kryss.intersection_now.arms IS 'Number of road ends that meet.';
-COMMENT ON COLUMN kryss.intersection_now.speed_limit_kmh IS 'Speed limit that shaped the area, km/h.';
-COMMENT ON COLUMN kryss.intersection_now.members IS 'Source ids of the nodes that were consolidated.';
-COMMENT ON COLUMN kryss.intersection_now.objects IS 'Number of objects believed to stand there now.';
-COMMENT ON COLUMN kryss.intersection_now.known_since IS 'System time since which exactly this is believed.';
-COMMENT ON COLUMN kryss.intersection_now.center IS 'Centre, WGS84 degrees.';
-COMMENT ON COLUMN kryss.intersection_now.area IS 'Area whose objects belong to the junction, WGS84 degrees.';
+COMMENT ON VIEW kryss.intersection_center_now IS 'Centres of the junctions as believed now.';
+
+CREATE VIEW kryss.intersection_reach_now AS
+SELECT v.version AS key, v.code, v.intersection_id, v.source, v.name, v.kind, v.speed_limit_kmh, v.area_method,
+       coalesce(v.reach, v.area)::geometry(Polygon, 4326) AS geom
+FROM kryss.intersection_version v
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.intersection_reach_now IS 'Areas of the junctions as believed now, before they were clipped against their neighbours: they may overlap.';
+
+CREATE VIEW kryss.intersection_approach_now AS
+SELECT v.version AS key, v.code, v.intersection_id, v.source, v.name, v.kind, v.arms, v.speed_limit_kmh, v.approaches AS geom
+FROM kryss.intersection_version v
+WHERE upper_inf(v.system) AND v.approaches IS NOT NULL;
+COMMENT ON VIEW kryss.intersection_approach_now IS 'Roads that lead to the junctions as believed now.';
+
+CREATE VIEW kryss.intersection_coverage AS
+SELECT v.version AS key, v.code, v.intersection_id, v.name, v.speed_limit_kmh, c.looks, c.drives, c.first_look_at, c.last_look_at,
+       extract(day FROM now() - c.last_look_at)::integer AS days_since_look, v.area AS geom
+FROM kryss.intersection_version v
+CROSS JOIN LATERAL (
+    SELECT count(*) AS looks, count(DISTINCT i.sequence_id) AS drives,
+           min(i.captured_at) AS first_look_at, max(i.captured_at) AS last_look_at
+    FROM kryss.image i
+    WHERE i.code = v.code AND ST_Intersects(i.geom, coalesce(v.reach, v.area))
+    AND EXISTS (SELECT FROM kryss.photo_result r WHERE r.code = i.code AND r.image_id = i.id AND r.outcome = 'ok')
+) c
+WHERE upper_inf(v.system);
+COMMENT ON VIEW kryss.intersection_coverage IS
+    'When somebody last looked at each junction: photos taken inside its reach that were looked at, by any model.';
+
+-- Cells of 0.0009 degrees (100 m) of latitude, and as many of longitude as make 100 m in the middle of their row.
+CREATE FUNCTION kryss.coverage(since timestamptz, within geometry DEFAULT NULL)
+RETURNS TABLE (
+    key text, code text, looks bigint, drives bigint, last_look_at timestamptz, days_since_look integer, objects bigint, geom geometry
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT c.code || '/' || c.row_number || '/' || c.column_number, c.code,
+           count(c.captured_at) FILTER (WHERE c.captured_at >= since),
+           count(DISTINCT c.sequence_id) FILTER (WHERE c.captured_at >= since),
+           max(c.captured_at), extract(day FROM now() - max(c.captured_at))::integer, sum(c.objects),
+           ST_SetSRID(ST_MakeBox2D(
+               ST_MakePoint(c.column_number * c.width, c.row_number * 0.0009),
+               ST_MakePoint((c.column_number + 1) * c.width, (c.row_number + 1) * 0.0009)
+           )::geometry, 4326)
+    FROM (
+        SELECT p.code, r.row_number, w.width, floor(ST_X(p.geom) / w.width) AS column_number, p.captured_at, p.sequence_id, p.objects
+        FROM (
+            SELECT i.code, i.geom, i.captured_at, i.sequence_id, 0 AS objects
+            FROM kryss.image i
+            WHERE (within IS NULL OR i.geom && within) AND i.geom IS NOT NULL
+            AND EXISTS (SELECT FROM kryss.photo_result r WHERE r.code = i.code AND r.image_id = i.id AND r.outcome = 'ok')
+            UNION ALL
+            SELECT v.code, v.geom, NULL, NULL, 1
+            FROM kryss.object_version v
+            WHERE (within IS NULL OR v.geom && within) AND upper_inf(v.system) AND upper_inf(v.valid)
+        ) p
+        CROSS JOIN LATERAL (SELECT floor(ST_Y(p.geom) / 0.0009) AS row_number) r
+        CROSS JOIN LATERAL (SELECT 0.0009 / cos(radians((r.row_number + 0.5) * 0.0009)) AS width) w
+    ) c
+    GROUP BY c.code, c.row_number, c.column_number, c.width;
+END;
+COMMENT ON FUNCTION kryss.coverage(timestamptz, geometry) IS
+    'Where somebody looked since an instant of capture time and where nobody did: cells of about 100 m in which photos were looked at or objects stand (within: only those that this geometry''s box touches). looks and drives count photos and sequences since then; last_look_at is the last ever.';
+
+CREATE VIEW kryss.coverage_cell AS
+SELECT c.key, c.code, c.looks, c.drives, c.last_look_at, c.days_since_look, c.objects, c.geom::geometry(Polygon, 4326) AS geom
+FROM kryss.coverage('-infinity') c;
+COMMENT ON VIEW kryss.coverage_cell IS
+    'When somebody last looked, by cells of about 100 m: those in which photos were looked at (by where the camera stood) or objects stand.';
 
 CREATE FUNCTION kryss.objects_as_of(valid_at timestamptz, known_at timestamptz)
 RETURNS SETOF kryss.object_version
 LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT v.* FROM kryss.object_version v WHERE v.system @> known_at AND v.valid @> valid_at
-$$;
+BEGIN ATOMIC
+    SELECT v.* FROM kryss.object_version v WHERE v.system @> known_at AND v.valid @> valid_at;
+END;
 COMMENT ON FUNCTION kryss.objects_as_of(timestamptz, timestamptz) IS
     'Objects that stood at valid_at (capture time), by what this database believed at known_at (system time).';
+
+CREATE FUNCTION kryss.intersections_as_of(known_at timestamptz)
+RETURNS SETOF kryss.intersection_version
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT v.* FROM kryss.intersection_version v WHERE v.system @> known_at;
+END;
+COMMENT ON FUNCTION kryss.intersections_as_of(timestamptz) IS 'Junctions as this database believed them at known_at (system time).';
+
+CREATE FUNCTION kryss.changes_between(known_1 timestamptz, known_2 timestamptz)
+RETURNS TABLE (
+    code text, object_id uuid, change text, reason text, relation text, other_id uuid, class_before text, class_after text,
+    status_before text, status_after text, moved_m double precision, key_before bigint, key_after bigint, geom geometry
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(a.code, b.code), coalesce(a.object_id, b.object_id),
+           CASE
+               WHEN b.version IS NULL THEN CASE WHEN l.relation = 'split_from' THEN 'split' ELSE 'added' END
+               WHEN a.version IS NULL THEN CASE WHEN l.relation = 'merged_into' THEN 'merged' ELSE 'removed' END
+               WHEN a.status = 'ended' AND b.status <> 'ended' THEN 'ended'
+               WHEN a.status <> 'ended' AND b.status = 'ended' THEN 'returned'
+               WHEN coalesce(cardinality(a.gone_by), 0) > coalesce(cardinality(b.gone_by), 0) THEN 'returned'
+               WHEN a.class_name <> b.class_name OR a.status <> b.status THEN 'changed'
+               WHEN ST_Distance(a.geom::geography, b.geom::geography) >= 0.5 THEN 'moved'
+               WHEN a.model_key <> b.model_key THEN 'reworked'
+               ELSE 'refined'
+           END,
+           coalesce(a.reason, l.reason), l.relation, l.other_id, b.class_name, a.class_name, b.status, a.status,
+           ST_Distance(a.geom::geography, b.geom::geography), b.version, a.version, coalesce(a.geom, b.geom)
+    FROM (
+        SELECT v.* FROM kryss.object_version v
+        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_1 AND upper(v.system) <= known_2
+    ) b
+    FULL JOIN (
+        SELECT v.* FROM kryss.object_version v
+        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_2 AND lower(v.system) > known_1
+    ) a ON a.code = b.code AND a.object_id = b.object_id
+    LEFT JOIN LATERAL (
+        SELECT l.relation, l.other_id, l.reason FROM kryss.lineage l
+        WHERE l.code = coalesce(a.code, b.code) AND l.object_id = coalesce(a.object_id, b.object_id)
+        AND l.system_at > known_1 AND l.system_at <= known_2
+        ORDER BY l.event DESC LIMIT 1
+    ) l ON true;
+END;
+COMMENT ON FUNCTION kryss.changes_between(timestamptz, timestamptz) IS
+    'What this database learned between two instants of system time, one row an object: added, split, removed, merged, ended, returned, changed (class or status), moved (0.5 m or more), reworked (another model looked, nothing else is told of it) or refined. reason: street, evidence or model. known_1 is the earlier.';
+
+CREATE FUNCTION kryss.street_changes_between(valid_1 timestamptz, valid_2 timestamptz)
+RETURNS SETOF kryss.object_event
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT e.* FROM kryss.object_event e
+    WHERE e.not_after > valid_1 AND (e.not_before < valid_2 OR e.not_before IS NULL AND e.not_after <= valid_2);
+END;
+COMMENT ON FUNCTION kryss.street_changes_between(timestamptz, timestamptz) IS
+    'What came and went in the street between two instants of capture time, by what is believed now: the events whose bracket overlaps them. It is certain that one fell between them where not_before >= valid_1 and not_after <= valid_2.';
+
+-- Nobody knows the municipality of an id by heart: each is asked through its index.
+CREATE FUNCTION kryss.evidence_of(object_id uuid)
+RETURNS SETOF kryss.object_evidence
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT e.* FROM kryss.municipality m JOIN kryss.object_evidence e ON e.code = m.code WHERE e.object_id = evidence_of.object_id;
+END;
+COMMENT ON FUNCTION kryss.evidence_of(uuid) IS 'The sightings an object is made from, by what is believed now, with links to their photos.';
+
+-- Columns of views. A column that a table has under the same name means the same.
+DO $$
+DECLARE
+    described record;
+    own constant jsonb := '{
+        "key": "Key of the row, for programs that ask for one column. It changes when the belief does; object_id and intersection_id stay.",
+        "coverage_cell.key": "Key of the row: municipality, row and column of the cell.",
+        "photo_look.key": "Key of the row: municipality, image and model.",
+        "geom": "WGS84 degrees (EPSG:4326).",
+        "object_event.geom": "Position of the object, WGS84 degrees.",
+        "object_evidence.geom": "Where the camera stood that took the photo, as it was used, WGS84 degrees.",
+        "object_miss.geom": "Where the camera stood that took the photo, WGS84 degrees; null where nobody knows.",
+        "intersection_now.geom": "Area whose objects belong to the junction, WGS84 degrees.",
+        "intersection_center_now.geom": "Centre, WGS84 degrees.",
+        "intersection_reach_now.geom": "Area before it was clipped against its neighbours, WGS84 degrees.",
+        "intersection_approach_now.geom": "A line an arm, from the junction outwards, as far as its reach or the next junction, WGS84 degrees.",
+        "intersection_coverage.geom": "Area of the junction, WGS84 degrees.",
+        "coverage_cell.geom": "The cell, WGS84 degrees.",
+        "sightings": "Number of sightings it was made from.",
+        "misses": "Number of photos that should have shown it after its last sighting and did not.",
+        "absences": "Number of times it did not stand between two sightings.",
+        "known_since": "System time since which exactly this is believed.",
+        "known_from": "System time since which exactly this was believed.",
+        "known_to": "System time until which it was believed; null while it is.",
+        "valid_from": "Capture time of the first image that shows it: valid time starts. It came between began_after and this.",
+        "valid_to": "Capture time of the first look that missed it: valid time ends. It went between last_seen_at and this. Null while it stands.",
+        "event": "came: it was not there before; first seen: nobody had looked before; went: it has ended; away: it was gone for a while; back: it stood again.",
+        "not_before": "It happened after this: capture time of the last photo that shows the state before. Null: nobody had looked.",
+        "not_after": "It had happened by this: capture time of the first photo that shows the state after.",
+        "read_as": "Class that the detector read in this box.",
+        "box_left": "Left edge of the box, pixels of the upright original.",
+        "box_top": "Upper edge of the box, pixels of the upright original.",
+        "box_right": "Right edge of the box, pixels of the upright original.",
+        "box_bottom": "Lower edge of the box, pixels of the upright original.",
+        "object_evidence.class_name": "Class of the object, in Mapillary''s names.",
+        "object_evidence.model_key": "Detector of the box. Where several of the object''s models looked at the photo: the one adopted last.",
+        "link": "Page of the photo at Mapillary.",
+        "distance_m": "From where the camera stood to the object, metres.",
+        "looks": "Number of photos that were looked at.",
+        "drives": "Number of sequences they are of.",
+        "first_look_at": "Capture time of the first of them; null: nobody ever looked.",
+        "last_look_at": "Capture time of the last of them; null: nobody ever looked.",
+        "days_since_look": "Whole days since then; null: nobody ever looked.",
+        "objects": "Number of objects believed to stand there now.",
+        "code_version": "Version of Kryss that wrote this belief; null for beliefs of before that was kept."
+    }';
+BEGIN
+    FOR described IN
+        SELECT c.relname AS view_name, a.attname AS column_name,
+               coalesce(
+                   own ->> (c.relname || '.' || a.attname), own ->> a.attname::text,
+                   (SELECT col_description(t.attrelid, t.attnum) FROM pg_attribute t
+                    JOIN unnest(ARRAY['object_version', 'intersection_version', 'sighting', 'detection', 'image', 'photo_result',
+                                      'assignment']) WITH ORDINALITY AS s (name, n)
+                        ON t.attrelid = to_regclass('kryss.' || s.name)
+                    WHERE t.attname = a.attname AND NOT t.attisdropped ORDER BY s.n LIMIT 1)
+               ) AS said
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        WHERE c.relnamespace = 'kryss'::regnamespace AND c.relkind = 'v'
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN kryss.%I.%I IS %L', described.view_name, described.column_name, described.said);
+    END LOOP;
+END $$;
+
+-- Roles belong to the server, not to the database: whoever may make roles makes them, else an administrator does and asks again.
+CREATE FUNCTION kryss.grant_roles() RETURNS SETOF text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    role text;
+    tables text;
+BEGIN
+    SELECT string_agg(c.oid::regclass::text, ', ') INTO tables FROM pg_class c
+    WHERE c.relnamespace = 'kryss'::regnamespace AND c.relkind = 'r' AND c.relname <> 'migration';
+    FOREACH role IN ARRAY ARRAY['kryss_loader', 'kryss_analyst', 'kryss_exporter'] LOOP
+        IF to_regrole(role) IS NULL THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+            EXCEPTION
+                WHEN insufficient_privilege THEN
+                    RAISE NOTICE 'role % is missing and % may not make roles: CREATE ROLE % NOLOGIN; SELECT kryss.grant_roles()',
+                        role, current_user, role;
+                    RETURN NEXT role;
+                    CONTINUE;
+                WHEN duplicate_object OR unique_violation THEN
+                    NULL;  -- another database of this server was migrated at the same time
+            END;
+        END IF;
+        EXECUTE format('GRANT USAGE ON SCHEMA kryss TO %I', role);
+        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA kryss TO %I', role);
+        EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA kryss GRANT SELECT ON TABLES TO %I', role);
+        IF role = 'kryss_loader' THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %I', tables, role);
+            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA kryss GRANT INSERT, UPDATE, DELETE ON TABLES TO %I', role);
+        ELSIF role = 'kryss_exporter' THEN
+            EXECUTE format('GRANT INSERT ON kryss.release, kryss.load TO %I', role);
+            EXECUTE format('GRANT UPDATE (system_at) ON kryss.municipality TO %I', role);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION kryss.grant_roles() IS
+    'Makes the roles kryss_analyst (reads), kryss_loader (reads and writes rows) and kryss_exporter (reads, records releases) where they are missing and grants what each may do here. Returns the roles that are missing still. For the owner of the schema; may be called at any time.';
+DO $$ BEGIN PERFORM kryss.grant_roles(); END $$;

@@ -33,6 +33,12 @@ CATALOGUE = {
     """,
 }
 
+COMMENTS = """
+    SELECT c.relname, a.attname, coalesce(col_description(c.oid, a.attnum), obj_description(c.oid)) FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'kryss'::regnamespace AND c.relkind IN ('r', 'v') ORDER BY 1, 2
+"""
+
 
 def run(url: str, statement: str) -> list[tuple]:
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"), poolclass=NullPool)
@@ -62,7 +68,7 @@ def test_models_and_migrations_describe_the_same_tables(database_url, empty_data
         assert migrated and migrated == modelled, kind
 
 
-def test_every_table_view_and_column_is_explained(database_url):
+def test_every_table_view_column_and_function_is_explained(database_url):
     undocumented = run(
         database_url,
         """
@@ -73,6 +79,10 @@ def test_every_table_view_and_column_is_explained(database_url):
         """,
     )
     assert undocumented == []
+    functions = (
+        "SELECT proname FROM pg_proc p WHERE pronamespace = 'kryss'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL"
+    )
+    assert run(database_url, functions) == []
 
 
 def test_migrating_again_does_nothing(empty_database_url):
@@ -91,7 +101,7 @@ def test_everybody_may_migrate_at_once(empty_database_url):
 
 def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     store = open_store(database_url)
-    whole = tables(database_url)
+    whole, described = tables(database_url), run(database_url, COMMENTS)
     assert store.rollback_to(3) == ["0004_history"]
     before_history = tables(database_url)
     assert store.rollback_to(2) == ["0003_heights"]
@@ -103,6 +113,7 @@ def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     assert run(database_url, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'kryss'::regnamespace") == [(0,)]
     assert store.migrate() == ["0001_tables", "0002_views", "0003_heights", "0004_history"]
     assert tables(database_url) == whole
+    assert run(database_url, COMMENTS) == described
 
 
 @pytest.mark.parametrize("number", [2, 3])

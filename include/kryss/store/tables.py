@@ -96,6 +96,12 @@ def _current_index(name: str, *columns: str) -> Index:
     return Index(name, *columns, postgresql_where=text("upper_inf(system)"))
 
 
+def _brin(name: str, instant: str) -> Index:
+    return Index(
+        name, text(f"({instant}) timestamptz_minmax_multi_ops"), postgresql_using="brin", postgresql_with={"pages_per_range": 16}
+    )
+
+
 class Municipality(Base):
     __tablename__ = "municipality"
     code: Mapped[str] = mapped_column(primary_key=True)
@@ -129,6 +135,7 @@ class Image(Base):
         CheckConstraint("height > 0"),
         CheckConstraint("exif_orientation BETWEEN 1 AND 8"),
         Index("image_geom_idx", "geom", postgresql_using="gist"),
+        _brin("image_captured_at_idx", "captured_at"),
     )
 
 
@@ -292,6 +299,7 @@ class ObjectVersion(Base):
         _never_overlapping("code", "object_id", overlapping=("system",)),
         _current_index("object_version_current_idx", "code", "object_id"),
         Index("object_version_geom_idx", "geom", postgresql_using="gist"),
+        _brin("object_version_written_idx", "COALESCE(upper(system), lower(system))"),
     )
 
 
@@ -319,6 +327,15 @@ class Model(Base):
     code: Mapped[str] = mapped_column(primary_key=True)
     model_key: Mapped[str] = mapped_column(primary_key=True)
     adopted_at: Mapped[datetime]
+    __table_args__ = (_of_municipality(),)
+
+
+class Load(Base):
+    __tablename__ = "load"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    system_at: Mapped[datetime] = mapped_column(primary_key=True)
+    code_version: Mapped[str]
+    run: Mapped[str | None]
     __table_args__ = (_of_municipality(),)
 
 
@@ -387,6 +404,7 @@ class Assignment(Base):
         CheckConstraint("NOT isempty(system)"),
         _never_overlapping("code", "object_id", overlapping=("system",)),
         _current_index("assignment_current_idx", "code", "object_id"),
+        _current_index("assignment_intersection_idx", "code", "intersection_id"),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Table, text
 
+from kryss import __version__
 from kryss.model import (
     Detection,
     Image,
@@ -45,9 +46,10 @@ ASSIGNMENTS = Versioned(read.ASSIGNMENT, "object_id")
 class Tx(Reader):
     """Reads and writes of one municipality, under its lock. Made by `Store.transaction`."""
 
-    def __init__(self, connection: Connection, code: str) -> None:
+    def __init__(self, connection: Connection, code: str, run: str | None = None) -> None:
         super().__init__(connection)
         self.code = code
+        self.run = run
         self._system_at: datetime | None = None
         self._written: set[str] = set()
 
@@ -232,15 +234,18 @@ class Tx(Reader):
     def system_at(self) -> datetime:
         """The instant of system time of this transaction's changes: later than any before it, by the server's clock."""
         if self._system_at is None:
-            self._system_at = self._connection.scalar(
-                text(
-                    "UPDATE kryss.municipality SET system_at = greatest(clock_timestamp(), system_at + interval '1 microsecond') "
-                    "WHERE code = :code RETURNING system_at"
-                ),
-                {"code": self.code},
-            )
+            self._system_at = self._execute(
+                "UPDATE kryss.municipality SET system_at = greatest(clock_timestamp(), system_at + interval '1 microsecond') "
+                "WHERE code = :code RETURNING system_at"
+            ).scalar()
             if self._system_at is None:
                 raise self._unknown()
+            self._execute(
+                "INSERT INTO kryss.load (code, system_at, code_version, run) VALUES (:code, :at, :code_version, :run)",
+                at=self._system_at,
+                code_version=__version__,
+                run=self.run,
+            )
         return self._system_at
 
     def _execute(self, sql: str, **parameters: Any) -> CursorResult[Any]:
