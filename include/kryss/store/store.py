@@ -20,10 +20,9 @@ from kryss.store.write import Tx
 class Store:
     """A PostGIS database. Opening makes no connection; each transaction has its own."""
 
-    def __init__(self, url: str, statement_timeout_s: float | None = None) -> None:
+    def __init__(self, url: str) -> None:
         self._url = parse_url(url)
         self._engine = make_engine(self._url)
-        self._statement_timeout_s = statement_timeout_s
 
     def __repr__(self) -> str:
         return f"Store({self._url.set(query={}).render_as_string(hide_password=True)})"
@@ -50,10 +49,10 @@ class Store:
     def transaction(self, code: str, statement_timeout_s: float | None = None, run: str | None = None) -> Iterator[Tx]:
         """A transaction that alone may write the municipality. Waits for another of the same code, never for other codes.
 
-        ``statement_timeout_s`` bounds each statement, the wait for the lock too; without it the store's own does. ``run``: a name
-        that is kept with what the transaction changes.
+        ``statement_timeout_s`` bounds each statement, the wait for the lock too. Give it the time-out of the task. ``run``: a
+        name that is kept with what the transaction changes (``kryss.load``).
         """
-        with self._begin(statement_timeout_s or self._statement_timeout_s) as connection:
+        with self._begin(statement_timeout_s) as connection:
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"kryss municipality {code}"}
             )
@@ -62,9 +61,7 @@ class Store:
     @contextmanager
     def snapshot(self, statement_timeout_s: float | None = None) -> Iterator[Reader]:
         """A read-only view of one instant; waits for nobody."""
-        with self._begin(
-            statement_timeout_s or self._statement_timeout_s, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        ) as connection:
+        with self._begin(statement_timeout_s, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield Reader(connection)
 
     def migrate(self, folder: Path = migrations.FOLDER) -> list[str]:
@@ -93,7 +90,6 @@ class Store:
             return reader.summary(code)
 
 
-def open_store(url: str, statement_timeout_s: float | None = None) -> Store:
-    """The store at a ``postgresql://`` URL. ``statement_timeout_s`` bounds each statement of every transaction and snapshot:
-    the time-out of the task that opens it, so that no query outlives its task."""
-    return Store(url, statement_timeout_s)
+def open_store(url: str) -> Store:
+    """The store at a ``postgresql://`` URL."""
+    return Store(url)
