@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import networkx as nx
 import numpy as np
@@ -51,10 +51,10 @@ def clusters_of(
     ends = Counter(node for street in streets for node in (street.start, street.end))
     candidates = sorted((node for node, count in ends.items() if count >= 3), key=node_order)
     clusters = _Clusters(streets, place, candidates)
-    for island in _islands(streets, place, set(candidates), ISLAND * tolerance_m):
+    for island in islands(streets, place, candidates, ISLAND * tolerance_m):
         for node in island[1:]:
             clusters.join(island[0], node, LARGEST_ISLANDS * tolerance_m, LARGEST_ISLANDS * tolerance_m)
-    for node, other in _near_pairs(streets, place, candidates, tolerance_m):
+    for node, other in near_pairs(streets, place, candidates, tolerance_m):
         clusters.join(node, other, LARGEST_PAIRS * tolerance_m, tolerance_m)
     return sorted({tuple(members) for members in clusters.of.values()}, key=lambda members: node_order(members[0]))
 
@@ -102,10 +102,14 @@ class _Clusters:
             self.of[member] = members
 
 
-def _islands(
-    streets: Sequence[Street], place: Mapping[str, np.ndarray], candidates: set[str], around_m: float
+def islands(
+    streets: Sequence[Street],
+    place: Mapping[str, np.ndarray],
+    candidates: Collection[str],
+    around_m: float = ISLAND * MERGE_TOLERANCE_M,
 ) -> Iterator[list[str]]:
     """Candidates around each area that streets enclose and that is at most so many metres around, the smallest area first."""
+    candidates = set(candidates)
     short = [street for street in streets if street.start != street.end and street.length_m <= around_m]
     lines = [
         shapely.LineString([place[street.start], *street.line[1:-1], place[street.end]])
@@ -128,8 +132,11 @@ def _corners(area: shapely.Polygon, at: Mapping[tuple[float, ...], set[str]], ca
     return [] if any(len(nodes) > 1 for nodes in there) else sorted({*set().union(*there)} & candidates, key=node_order)
 
 
-def _near_pairs(
-    streets: Sequence[Street], place: Mapping[str, np.ndarray], candidates: Sequence[str], tolerance_m: float
+def near_pairs(
+    streets: Sequence[Street],
+    place: Mapping[str, np.ndarray],
+    candidates: Sequence[str],
+    tolerance_m: float = MERGE_TOLERANCE_M,
 ) -> list[tuple[str, str]]:
     """Pairs of candidates that are near on the ground and along the streets, nearest first (to the millimetre)."""
     roads = nx.Graph()

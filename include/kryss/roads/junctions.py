@@ -25,7 +25,7 @@ from shapely.geometry import shape
 from kryss.config import MunicipalityConfig, RoadSource, Settings
 from kryss.http import Service
 from kryss.model import Intersection
-from kryss.roads.areas import DECIMALS, square_area
+from kryss.roads.areas import DECIMALS, AreaMethod, square_area, with_areas
 from kryss.roads.consolidate import node_order
 from kryss.roads.network import DEFAULT_LIMIT_KMH, Control, RoadNetwork, intersections_of, kind_table
 from kryss.roads.nvdb import JUNCTION, SIGNALS, SPEED_LIMIT, NvdbClient, polygon_filter
@@ -64,18 +64,18 @@ def intersections_for(config: MunicipalityConfig, settings: Settings, boundary: 
                 f"municipality {config.code}: roads is junctions, but neither services.junctions nor KRYSS_JUNCTIONS_URL names "
                 "a file or URL"
             )
-        return load_junctions("junctions", boundary, points)
+        return load_junctions("junctions", boundary, points, area=config.area)
     if config.roads == "pbf":
         if not services.osm_pbf:
             raise JunctionsError(f"municipality {config.code}: roads is pbf, but services.osm_pbf names no .osm.pbf file")
-        return load_junctions("pbf", boundary, services.osm_pbf)
+        return load_junctions("pbf", boundary, services.osm_pbf, area=config.area)
     client: NvdbClient | OverpassClient
     if config.roads == "nvdb":
         client = NvdbClient.from_env(base_url=services.nvdb, x_client=settings.nvdb_client, **waits)
     else:
         client = OverpassClient.from_env(url=services.overpass, user_agent=settings.user_agent, **waits)
     try:
-        return load_junctions(config.roads, boundary, client)
+        return load_junctions(config.roads, boundary, client, area=config.area)
     finally:
         client.close()
 
@@ -85,8 +85,9 @@ def load_junctions(
     boundary: Json,
     source: NvdbClient | OverpassClient | str | Path,
     default_limit_kmh: float = DEFAULT_LIMIT_KMH,
+    area: AreaMethod = "square",
 ) -> list[Intersection]:
-    """Intersections inside the boundary, by id.
+    """Intersections inside the boundary, by id, with areas that do not overlap.
 
     ``source`` is a client, for ``pbf`` the path of an extract, for ``junctions`` a path or http URL.
     """
@@ -97,12 +98,12 @@ def load_junctions(
     elif kind == "pbf":
         network = network_from_overpass(read_pbf(source, boundary))
     elif kind == "junctions":
-        return intersections_from_points(read_points(source), boundary, str(source))
+        return with_areas(intersections_from_points(read_points(source), boundary, str(source)), area)
     else:
         raise TypeError(f"roads {kind!r} need their client, not {source!r}")
     found = intersections_of(network, boundary, default_limit_kmh)
     log.info("%s: %d links, %d nodes, %d intersections", kind, len(network.links), len(network.nodes), len(found))
-    return found
+    return with_areas(found, area)
 
 
 def nvdb_answers(client: NvdbClient, boundary: Json) -> dict[str, list[Json]]:
@@ -263,7 +264,7 @@ def _geometry(item: Json) -> shapely.Geometry | None:
 def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
     """Ways split at the nodes they share, and the control nodes. ``elements`` as of Overpass (or ``pbf.read_pbf``)."""
     elements = unique(list(elements))
-    runs = [(way, run) for way in elements if way["type"] == "way" and is_drivable(way) for run in _known_runs(way)]
+    runs = [(way, run) for way in elements if way["type"] == "way" and is_drivable(way) for run in known_runs(way)]
     uses: Counter[int] = Counter()
     for way, run in runs:
         uses.update(way["nodes"][place] for place in run)
@@ -297,7 +298,7 @@ def network_from_overpass(elements: Iterable[Json]) -> RoadNetwork:
     return RoadNetwork(source="osm", links=tuple(links), nodes=nodes, controls=tuple(_osm_controls(elements)))
 
 
-def _known_runs(way: Json) -> Iterator[range]:
+def known_runs(way: Json) -> Iterator[range]:
     """Places in ``nodes`` of the stretches whose geometry is known: an extract may cut a way at its border."""
     for known, run in groupby(range(len(way["nodes"])), key=lambda place: way["geometry"][place] is not None):
         places = list(run)
