@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from kryss.config import FETCH_TIMEOUT, MunicipalityConfig, load_municipalities
+from kryss.config import TIMEOUTS, MunicipalityConfig, load_municipalities
 from kryss_airflow import current_run, final_failures
 
 DOC = """
@@ -33,7 +33,7 @@ def roads_dag(config: MunicipalityConfig) -> Any:
         default_args={"owner": "kryss", "retries": 2, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2.0},
     )
     def roads() -> None:
-        @task(execution_timeout=FETCH_TIMEOUT)
+        @task(execution_timeout=TIMEOUTS["roads"])
         def load() -> dict[str, Any]:
             from kryss.pipeline import stages
 

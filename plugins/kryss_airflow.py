@@ -55,24 +55,30 @@ def with_base_urls(config: MunicipalityConfig) -> MunicipalityConfig:
     return config.model_copy(update={"services": config.services.model_copy(update=hosts)}) if hosts else config
 
 
-def current_run(code: str) -> Run:
-    """The run of this task: the same for all its tasks, whichever worker they land on."""
-    from kryss.pipeline.run import Run
+def current_run(code: str | None = None) -> Run:
+    """The run of this task: the same for all its tasks, whichever worker they land on. ``code``: else the param of that name."""
+    from kryss.pipeline.run import KINDS, Run
 
     context = get_current_context()
     params = context["params"]
-    config = with_base_urls(load_municipalities()[code])
+    config = with_base_urls(load_municipalities()[code or params["code"]])
     dag_run = context["dag_run"]
     instant: datetime = dag_run.logical_date or dag_run.run_after
-    day = date.fromisoformat(params["release_date"]) if params.get("release_date") else instant.astimezone(UTC).date()
+
+    def day(name: str) -> date | None:
+        return date.fromisoformat(params[name]) if params.get(name) else None
+
     return Run(
         config=config,
         settings=settings(),
         run_id=f"{dag_run.dag_id}/{dag_run.run_id}",
-        release_date=day,
+        release_date=day("release_date") or instant.astimezone(UTC).date(),
+        kind=next((kind for kind in KINDS if kind == dag_run.dag_id), "refresh"),
         model=params.get("model") or None,
         force=bool(params.get("force")),
         limit=params.get("limit"),
+        since=day("since"),
+        until=day("until"),
         approve=bool(params.get("approve")),
     )
 
@@ -83,8 +89,9 @@ def final_failures() -> Iterator[None]:
     from kryss.config import ConfigError
     from kryss.http import StopRun
     from kryss.pipeline.checks import HeldBack
+    from kryss.vision.registry import UnknownWeights
 
     try:
         yield
-    except (StopRun, HeldBack, ConfigError) as error:
+    except (StopRun, HeldBack, ConfigError, UnknownWeights) as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None

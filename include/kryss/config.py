@@ -73,11 +73,19 @@ class MunicipalityConfig(_Strict):
     schedule: str | None = "0 2 * * *"
     roads_schedule: str | None = "0 4 * * 1"
     roads: RoadSource = "nvdb"
+    area: Literal["square", "arms"] = "square"
+    """How far a junction reaches: the thesis's square, or its approaches (``kryss.roads.areas``)."""
+    assignment: Literal["facing", "nearest", "thesis"] = "facing"
+    """Which of the junctions that reach an object has it (``kryss.roads.assignment``)."""
     boundary: str = "kommuneinfo"
     """``kommuneinfo``, ``overpass``, or the path of a GeoJSON file."""
     model: str = "kryss-signs-lite0"
     depth: str | None = None
     shard_size: int = Field(200, ge=1, le=5000)
+    ended_below: float = Field(0.05, gt=0, lt=1)
+    """An object is over when the probability that it still stands falls below this."""
+    deletion_checks: int = Field(200, ge=0)
+    """At most so many photos a night that Mapillary lists no more are asked for one by one."""
     photo_size: Literal["original", "2048", "1024"] = "original"
     image_url: str | None = "https://www.mapillary.com/app/?pKey={key}"
     """Where a consumer can look at a photo; null where the photos are published nowhere."""
@@ -198,6 +206,9 @@ def load_municipalities(paths: Iterable[Path] | None = None) -> dict[str, Munici
     return dict(sorted(found.items()))
 
 
-FETCH_TIMEOUT = timedelta(hours=2)
-DETECT_TIMEOUT = timedelta(hours=3)
-DATABASE_TIMEOUT = timedelta(minutes=30)
+TIMEOUTS: Mapping[str, timedelta] = {
+    **dict.fromkeys(("discover", "fetch", "roads"), timedelta(hours=2)),
+    **dict.fromkeys(("detect", "depth"), timedelta(hours=3)),
+    **dict.fromkeys(("known", "takedown", "plan", "place", "merge", "assign", "check", "export"), timedelta(minutes=30)),
+}
+"""By stage: how long its task may take, and so each statement that it sends to the database."""

@@ -14,7 +14,7 @@ from kryss.config import Settings
 from kryss.demo.area import load_area
 from kryss.demo.playback.play import Playback
 
-COMMANDS = ["demo", "test", "up", "down", "refresh", "locate", "record", "doctor", "bench", "url"]
+COMMANDS = ["demo", "test", "up", "down", "refresh", "reprocess", "takedown", "locate", "record", "doctor", "bench", "url"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,6 +30,20 @@ def test_an_unknown_municipality_is_answered_with_the_ones_that_are_near(capsys:
     error = capsys.readouterr().err
     assert "50001" in error
     assert "did you mean 5001" in error
+
+
+def test_a_reprocess_needs_a_model_that_there_is_and_a_takedown_a_photo_and_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reprocess", "5001", "--model", "kryss-signs-lite9"]) == 1
+    assert "did you mean kryss-signs-lite0" in capsys.readouterr().err
+    for arguments in (
+        ["5001", "--reason", "asked"],
+        ["5001", "--image", "1"],
+        ["5001", "--image", "IMG_1.jpg", "--reason", "asked"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["takedown", *arguments])
+        assert ended.value.code == 2
+    assert "digits" in capsys.readouterr().err
 
 
 def test_bench_lists_what_there_is_and_refuses_what_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kryss.config import TIMEOUTS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PROBE = """
@@ -24,7 +26,9 @@ print("PROBE" + json.dumps({{
     "heavy": heavy,
     "dags": {{dag.dag_id: {{"doc": bool(dag.doc_md), "tags": sorted(dag.tags),
         "tasks": {{t.task_id: [t.pool, t.queue, str(t.trigger_rule), sorted(t.upstream_task_ids)] for t in dag.tasks}},
-        "params": sorted(dag.params), "outlets": [a.uri for t in dag.tasks for a in t.outlets]}} for dag in bag.dags.values()}},
+        "params": sorted(dag.params), "schema": {{name: dag.params.get_param(name).schema for name in dag.params}},
+        "timeouts": {{t.task_id: t.execution_timeout and t.execution_timeout.total_seconds() for t in dag.tasks}},
+        "outlets": [getattr(a, "uri", a.name) for t in dag.tasks for a in t.outlets]}} for dag in bag.dags.values()}},
 }}))
 """
 
@@ -51,9 +55,10 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(lines[0][5:])
 
 
-def test_every_municipality_has_its_two_dags_and_there_are_no_others(parsed: dict) -> None:
+def test_every_municipality_has_its_two_dags_all_share_two_and_there_are_no_others(parsed: dict) -> None:
     assert parsed["errors"] == {}
-    assert set(parsed["dags"]) == {f"{kind}_{n:04d}" for kind in ("refresh", "roads") for n in range(50)}
+    own = {f"{kind}_{n:04d}" for kind in ("refresh", "roads") for n in range(50)}
+    assert set(parsed["dags"]) == own | {"reprocess", "takedown"}
 
 
 def test_parsing_imports_nothing_heavy(parsed: dict) -> None:
@@ -66,31 +71,51 @@ def test_every_dag_explains_itself_and_is_tagged(parsed: dict) -> None:
         assert {"kryss", dag_id.split("_")[0]} <= set(dag["tags"]), dag_id
 
 
-def test_detect_and_depth_run_in_the_gpu_pool_and_queue(parsed: dict) -> None:
-    tasks = parsed["dags"]["refresh_0001"]["tasks"]
+@pytest.mark.parametrize("dag_id", ["refresh_0001", "reprocess"])
+def test_detect_and_depth_run_in_the_gpu_pool_and_queue(parsed: dict, dag_id: str) -> None:
+    tasks = parsed["dags"][dag_id]["tasks"]
     for name, (pool, queue, _, _) in tasks.items():
         on_gpu = name in {"shard.detect", "shard.depth"}
         assert (pool == "gpu", queue == "gpu") == (on_gpu, on_gpu), name
 
 
-def test_the_stages_run_in_the_order_of_the_architecture(parsed: dict) -> None:
-    tasks = parsed["dags"]["refresh_0001"]["tasks"]
-    order = [
-        "discover",
-        "plan",
-        "shard.fetch",
-        "shard.detect",
-        "shard.depth",
-        "place",
-        "merge",
-        "assign",
-        "check",
-        "export",
-        "report",
-    ]
+LOOK = ["plan", "shard.fetch", "shard.detect", "shard.depth"]
+PUBLISH = ["place", "merge", "assign", "check", "export", "report"]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "order"),
+    [
+        ("refresh_0001", ["discover", *LOOK, *PUBLISH]),
+        ("reprocess", ["known", *LOOK, *PUBLISH]),
+        ("takedown", ["takedown", *PUBLISH]),
+    ],
+)
+def test_the_stages_run_in_the_order_of_the_architecture(parsed: dict, dag_id: str, order: list[str]) -> None:
+    tasks = parsed["dags"][dag_id]["tasks"]
+    assert set(tasks) == set(order)
     for earlier, later in pairwise(order):
         assert earlier in tasks[later][3], f"{later} must wait for {earlier}"
     assert tasks["report"][2].lower().endswith("all_done"), "the report comes whatever happened"
+
+
+def test_every_task_has_the_timeout_that_its_statements_have(parsed: dict) -> None:
+    own = {"load": "roads", "report": None}
+    for dag_id in ("refresh_0001", "roads_0001", "reprocess", "takedown"):
+        for task_id, seconds in parsed["dags"][dag_id]["timeouts"].items():
+            stage = own.get(task_id, task_id.removeprefix("shard."))
+            assert seconds == (TIMEOUTS[stage].total_seconds() if stage else None), (dag_id, task_id)
+
+
+def test_a_reprocess_and_a_takedown_name_the_municipality(parsed: dict) -> None:
+    for dag_id, params in {
+        "reprocess": {"code", "model", "since", "until", "limit", "force", "approve", "release_date"},
+        "takedown": {"code", "image_ids", "sequence_ids", "reason", "approve", "release_date"},
+    }.items():
+        dag = parsed["dags"][dag_id]
+        assert set(dag["params"]) == params
+        assert dag["schema"]["code"]["enum"] == [f"{n:04d}" for n in range(50)]
+        assert dag["outlets"] == ["kryss_layer"], "an alias: the layer is that of the municipality"
 
 
 def test_a_refresh_takes_params_and_announces_the_layer(parsed: dict) -> None:

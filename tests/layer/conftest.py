@@ -11,7 +11,7 @@ import pytest
 
 from kryss.layer.provenance import Provenance, known_source
 from kryss.layer.release import PublishResult, publish
-from kryss.model import Intersection, Municipality, ObjectVersion, StreetObject
+from kryss.model import Intersection, Municipality, ObjectVersion, Reason, StreetObject
 
 LON, LAT = 10.39, 63.43
 STREETS = (
@@ -73,15 +73,21 @@ class Town:
         """g1 has gone, n1 is new, r1 stands where h1 stood."""
         ended = {"status": "ended", "ended_at": self.second, "standing_probability": 0.02}
         later = {"first_seen_at": self.second, "last_seen_at": self.second}
+        told = {"g1": ended, "h1": {**ended, "replaced_by": "r1"}}
         return [
-            *(self.sign(*row, **(ended if row[0] in ("g1", "h1") else {"last_seen_at": self.second})) for row in STREETS),
+            *(self.sign(*row, **told.get(row[0], {"last_seen_at": self.second})) for row in STREETS),
             self.sign("n1", "regulatory--maximum-speed-limit-30--g1", -7, 20, **later),
             self.sign("r1", "regulatory--no-left-turn--g1", -6.5, 55.8, **later, status="unconfirmed"),
         ]
 
-    def versions(self, *states: StreetObject, loaded: datetime | None = None) -> list[ObjectVersion]:
-        known = [(loaded or self.first) + timedelta(days=day) for day in range(len(states))]
-        return [ObjectVersion(state, start, None) for state, start in zip(states, known, strict=True)]
+    def versions(
+        self, *states: StreetObject, loaded: datetime | None = None, reasons: tuple[Reason, ...] = ()
+    ) -> list[ObjectVersion]:
+        """Each state believed for a day, the last one still; all of them ``evidence``, or each with its reason."""
+        known = [(loaded or self.first) + timedelta(days=day) for day in range(len(states) + 1)]
+        until = [*known[1:-1], None]
+        why = reasons or ("evidence",) * len(states)
+        return [ObjectVersion(*one) for one in zip(states, known, until, why, strict=False)]
 
     def publish(self, root: Path | str, day: date, objects: list[StreetObject], **changes) -> PublishResult:
         settings = {

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from kryss.layer.geojson import LayerError, area_ring, build, dump_layer, instant, object_type, valid_time_states
 from kryss.layer.validate import layer_problems, schema_problems
+from kryss.model import Absence
 
 # RFC 7946 section 3.1.8 advises against collections of one geometry; an intersection without objects keeps the layer's structure.
 pytestmark = pytest.mark.filterwarnings("ignore:GeometryCollection should not be used")
@@ -79,6 +80,38 @@ def test_history_holds_no_system_time(town):
     seen = replace(stood, last_seen_at=town.second)
     early, late = (valid_time_states(seen, town.versions(stood, seen, loaded=loaded)) for loaded in (town.first, town.second))
     assert early == late
+
+
+def test_a_state_keeps_the_reason_for_which_it_was_first_believed(town):
+    once = town.sign("g1", "regulatory--stop--g1", -22, -6, status="unconfirmed")
+    stood = replace(once, status="standing")
+    again = replace(stood, model_key="other@2")
+    gone = replace(again, status="ended", ended_at=town.second)
+    versions = town.versions(once, stood, again, gone, reasons=("street", "evidence", "model", "street"))
+    entry = layer(town, [gone], history={"g1": versions})["features"][0]["properties"]["objects"][0]
+    assert [state["reason"] for state in entry["history"]] == ["street", "evidence", "street"]
+    assert valid_time_states(gone)[0]["reason"] is None
+
+
+def test_when_it_came_when_it_was_away_and_what_stands_there_now_are_told(town):
+    hours = [town.first + timedelta(hours=hour) for hour in range(1, 5)]
+    item = town.sign("g1", "regulatory--stop--g1", -22, -6, last_seen_at=town.second, began_after=town.first - timedelta(days=3))
+    item = replace(item, absences=(Absence(*hours),), status="ended", ended_at=town.second, replaced_by="n1")
+    collection = layer(town, [item])
+    entry = collection["features"][0]["properties"]["objects"][0]
+    assert entry["began_after"] == "2025-06-07T09:30:00Z"
+    assert entry["absences"] == [
+        {
+            "gone_after": "2025-06-10T10:30:00Z",
+            "gone_by": "2025-06-10T11:30:00Z",
+            "back_after": "2025-06-10T12:30:00Z",
+            "back_by": "2025-06-10T13:30:00Z",
+        }
+    ]
+    assert entry["replaced_by"] == "n1"
+    assert problems(collection) == []
+    plain = layer(town, [town.sign("g1", "regulatory--stop--g1", -22, -6)])["features"][0]["properties"]["objects"][0]
+    assert (plain["began_after"], plain["absences"], plain["replaced_by"]) == (None, [], None)
 
 
 def test_unknown_is_null_and_never_zero(town):

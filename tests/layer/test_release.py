@@ -55,6 +55,20 @@ def test_two_releases_and_what_changed_between_them(town, tmp_path):
     assert manifest["counts"]["by_class"]["regulatory--stop--g1"] == {"standing": 0, "unconfirmed": 0, "ended": 1}
 
 
+def test_reasons_are_those_of_beliefs_after_the_instant_that_the_previous_release_holds(town, tmp_path):
+    old = town.sign("s", "regulatory--stop--g1", 0, 0)
+    new, newest = (replace(old, model_key=f"signs@{version}") for version in (2, 3))
+    versions = town.versions(old, new, newest, reasons=("street", "model", "evidence"))
+    first = town.publish(tmp_path, SPRING, [old], history={"s": versions[:1]})
+    assert load(Path(first.url) / "manifest.json")["reasons"] == {"street": 1}
+    instants = {first.name: versions[1].known_from}
+    second = town.publish(tmp_path, NEXT_SPRING, [newest], history={"s": versions}, instants=instants)
+    told = load(Path(second.url) / "changes.json")
+    assert told["reworked"] == [{"id": "s", "model": "signs@3", "reason": "evidence"}]
+    assert told["summary"] == ["1 object was worked out anew by model signs@3; the street did not change"]
+    assert validate(Path(second.url)) == []
+
+
 def test_the_pointer_leads_to_the_newest_release(town, tmp_path):
     town.publish(tmp_path, SPRING, town.in_2025())
     result = town.publish(tmp_path, NEXT_SPRING, town.in_2026())

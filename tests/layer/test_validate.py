@@ -75,6 +75,14 @@ def test_a_good_release_has_no_problem(good, capsys):
         ),
         (lambda d: entry(d).update(last_seen_at="2024-01-01 00:00"), "'2024-01-01 00:00' does not match"),
         (lambda d: entry(d).update(ended_at="2026-06-01T00:00:00Z"), "object 'a1': status is 'standing', but ended_at is"),
+        (lambda d: entry(d).update(began_after="2025-06-11T00:00:00Z"), "object 'a1': began after 2025-06-11T00:00:00Z, but was"),
+        (
+            lambda d: entry(d).update(
+                absences=[dict.fromkeys(("gone_after", "gone_by", "back_after", "back_by"), "2027-01-01T00:00:00Z")]
+            ),
+            "are not in time order between its first and its last sighting",
+        ),
+        (lambda d: entry(d)["history"][0].update(reason="whim"), "'whim' is not one of"),
         (lambda d: entry(d).update(image_count=7), "object 'a1': image_count is 7, but evidence names 2 images"),
         (
             lambda d: entry(d).update({"class": "regulatory--yield--g1"}),

@@ -11,10 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kryss.cli.locate import locate_arguments
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
 from kryss.services import ServiceError, default_home
+
+if TYPE_CHECKING:
+    from kryss.services.airflow import RunOutcome
 
 EPILOG = "Settings come from KRYSS_* variables; see README.md and docs/operations.md."
 
@@ -49,6 +53,28 @@ def _parser() -> argparse.ArgumentParser:
     refresh.add_argument("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="date of the release (default: today)")
     refresh.add_argument("--roads", action="store_true", help="load boundary and junctions anew first")
 
+    reprocess = add("reprocess", "Send known photos through another model, through Airflow, and print the report.", _reprocess)
+    reprocess.add_argument("code", help="code of the municipality in include/municipalities.yaml")
+    reprocess.add_argument("--model", required=True, metavar="NAME", help="a model of the registry: name or name@version")
+    reprocess.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="only photos captured then or later")
+    reprocess.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="only photos captured then or earlier")
+    reprocess.add_argument("--limit", type=int, metavar="N", help="at most N photos, the oldest first; run again to go on")
+    reprocess.add_argument("--force", action="store_true", help="photos that this model has seen, too")
+    reprocess.add_argument("--approve", action="store_true", help="publish although the check would hold the release back")
+    reprocess.add_argument("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="date of the release (default: today)")
+
+    takedown = add(
+        "takedown", "Remove photos and their evidence everywhere, through Airflow, and never load them again.", _takedown
+    )
+    takedown.add_argument("code", help="code of the municipality in include/municipalities.yaml")
+    which = takedown.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--image", action="extend", nargs="+", type=_photo_id, default=[], metavar="ID", help="Mapillary image ids"
+    )
+    which.add_argument("--sequence", action="extend", nargs="+", default=[], metavar="ID", help="all known photos of sequences")
+    takedown.add_argument("--reason", required=True, metavar="TEXT", help="who asked, and why; kept in the report")
+    takedown.add_argument("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="date of the release (default: today)")
+
     record = add("record", "Record a municipality from the live services as an area that can be played back.", _record)
     record.add_argument("code", help="code of the municipality in include/municipalities.yaml")
     record.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; must not exist yet")
@@ -68,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", help="name of the benchmark")
     bench.add_argument("others", nargs="*", metavar="...", help="its own arguments")
     return parser
+
+
+def _photo_id(text: str) -> str:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no id of a Mapillary photo: those are digits")
+    return text
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -123,27 +155,78 @@ def _municipality(code: str) -> MunicipalityConfig:
     return known[code]
 
 
-def _refresh(options: argparse.Namespace) -> int:
-    from kryss.cli.refresh import refresh_through_airflow
+def _airflow_run(config: MunicipalityConfig, run: Callable[[Path, Settings], tuple[RunOutcome, object]]) -> int:
+    """Starts what is needed, runs, and says how it ended and where to look."""
     from kryss.services import airflow
 
-    config = _municipality(options.code)
     home = default_home()
     running = airflow.up(home, lambda line: print(f"    {line}", flush=True))
     settings = Settings.from_env(database_url=running.database.url)
     _migrate(running.database.url)
     if settings.token_for(config.services) is None:
-        print("note: KRYSS_MAPILLARY_TOKEN is not set; the refresh needs the Airflow connection kryss_mapillary", file=sys.stderr)
+        print("note: KRYSS_MAPILLARY_TOKEN is not set; the run needs the Airflow connection kryss_mapillary", file=sys.stderr)
+    outcome, _ = run(home, settings)
+    print(f"{outcome.state} in {outcome.seconds:.0f} s: {running.url}/dags/{outcome.dag_id}/runs/{outcome.run_id}")
+    return 0 if outcome.ok else 1
+
+
+def _day(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from kryss.cli.refresh import refresh_through_airflow
+
+    config = _municipality(options.code)
     params = {
         "force": options.force,
         "limit": options.limit,
         "model": options.model,
         "approve": options.approve,
-        "release_date": options.date.isoformat() if options.date else None,
+        "release_date": _day(options.date),
     }
-    outcome, _ = refresh_through_airflow(home, settings, config.code, params, options.roads)
-    print(f"{outcome.state} in {outcome.seconds:.0f} s: {running.url}/dags/{outcome.dag_id}/runs/{outcome.run_id}")
-    return 0 if outcome.ok else 1
+    return _airflow_run(
+        config, lambda home, settings: refresh_through_airflow(home, settings, config.code, params, options.roads)
+    )
+
+
+def _reprocess(options: argparse.Namespace) -> int:
+    from kryss.cli.refresh import run_through_airflow
+    from kryss.vision.registry import resolve
+
+    config = _municipality(options.code)
+    resolve(options.model)
+    params = {
+        "code": config.code,
+        "model": options.model,
+        "since": _day(options.since),
+        "until": _day(options.until),
+        "limit": options.limit,
+        "force": options.force,
+        "approve": options.approve,
+        "release_date": _day(options.date),
+    }
+    return _airflow_run(
+        config,
+        lambda home, settings: run_through_airflow(home, settings, config.code, "reprocess", params, "maintenance.py"),
+    )
+
+
+def _takedown(options: argparse.Namespace) -> int:
+    from kryss.cli.refresh import run_through_airflow
+
+    config = _municipality(options.code)
+    params = {
+        "code": config.code,
+        "image_ids": options.image,
+        "sequence_ids": options.sequence,
+        "reason": options.reason,
+        "release_date": _day(options.date),
+    }
+    return _airflow_run(
+        config,
+        lambda home, settings: run_through_airflow(home, settings, config.code, "takedown", params, "maintenance.py"),
+    )
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -182,8 +265,19 @@ def _expected() -> tuple[type[Exception], ...]:
     from kryss.http import ServiceError as RequestError
     from kryss.roads.boundary import BoundaryError, MunicipalityNotFound
     from kryss.store import StoreError
+    from kryss.vision.registry import UnknownWeights
 
-    return ConfigError, ServiceError, StoreError, AreaError, RequestError, RecordError, MunicipalityNotFound, BoundaryError
+    return (
+        UnknownWeights,
+        ConfigError,
+        ServiceError,
+        StoreError,
+        AreaError,
+        RequestError,
+        RecordError,
+        MunicipalityNotFound,
+        BoundaryError,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A refresh through Airflow: start the DAG, tell of its progress, print its report."""
+"""A run through Airflow: start the DAG, tell of its progress, print its report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,14 @@ def refresh_through_airflow(
         outcome = airflow.trigger_and_wait(home, f"roads_{code}", {}, on_progress=progress(set()), file_name="roads.py")
         if not outcome.ok:
             return outcome, None
-    outcome = airflow.trigger_and_wait(home, f"refresh_{code}", params, on_progress=progress(set()), file_name="refresh.py")
+    return run_through_airflow(home, settings, code, f"refresh_{code}", params, "refresh.py")
+
+
+def run_through_airflow(
+    home: Path, settings: Settings, code: str, dag_id: str, params: dict[str, Any], file_name: str
+) -> tuple[RunOutcome, dict[str, Any] | None]:
+    """Runs a DAG of ``dags/<file_name>`` over the photos of a municipality to its end and prints its report."""
+    outcome = airflow.trigger_and_wait(home, dag_id, params, on_progress=progress(set()), file_name=file_name)
     state = State(settings.state_url)
     name = f"runs/{code}/{short_hash([f'{outcome.dag_id}/{outcome.run_id}'])}/report.json"
     summary = json.loads(state.read_bytes(name)) if state.has(name) else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ import numpy as np
 import shapely
 
 from kryss.config import MunicipalityConfig, Settings
-from kryss.http import RequestFailed, Service, SplitRequest
+from kryss.http import Gone, RequestFailed, Service, SplitRequest
 from kryss.imagery.entity import IMAGE_FIELDS, MalformedImageError, parse_image
 from kryss.imagery.tiles import MARGIN_DEG, ZOOM, Shown, area_of, sequences_in, shown_on, tile_fault, tiles_of
 from kryss.model import Image
@@ -56,6 +57,8 @@ class Listing:
     """``(image id or "?", reason)`` of entities that are no use, sorted."""
     counts: dict[str, int]
     """``sequences``, ``listed``, ``outside``, ``rejected``, ``images``."""
+    ids: frozenset[str] = frozenset()
+    """Of every entity that was listed, those that are left out too."""
 
 
 class MapillaryClient:
@@ -190,6 +193,29 @@ class MapillaryClient:
             raise RequestFailed(self.entities.name, f"/{image_id}", f"the image has no {' and no '.join(fields)}")
         return link
 
+    def existing(self, image_ids: Iterable[str]) -> dict[str, bool | None]:
+        """Whether each image is still there. False: the service said twice that it does not exist, which it also says of what a
+        token may not see. None: it could not be asked; after a first failure nothing more is.
+        """
+        failed = threading.Event()
+
+        def ask(image_id: str) -> bool | None:
+            if failed.is_set():
+                return None
+            try:
+                self.entities.get_json(f"/{image_id}", {"fields": "id"}, label=f"/{image_id}")
+            except Gone:
+                return False
+            except (RequestFailed, SplitRequest) as error:
+                log.warning("whether image %s is still there could not be asked: %s", image_id, error)
+                failed.set()
+                return None
+            return True
+
+        ids = sorted(set(image_ids))
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="existing") as pool:
+            return dict(zip(ids, _each(pool, ask, ids), strict=True))
+
     def _whole_sequences(self, sequence_ids: Sequence[str], fields: Sequence[str]) -> list[Any]:
         """One call for several sequences; halves of it where it asks for too much, and images by id for a single
         one."""
@@ -255,7 +281,7 @@ def list_images(client: MapillaryClient, boundary: dict[str, Any]) -> Listing:
     log.info("listed %s", ", ".join(f"{name} {count}" for name, count in counts.items()))
     for image_id, reason in rejected:
         log.warning("image %s is left out: %s", image_id, reason)
-    return Listing(images, sorted(rejected), counts)
+    return Listing(images, sorted(rejected), counts, frozenset(_id_of(entity) for entity in entities))
 
 
 def inside(images: Sequence[Image], area: shapely.Geometry) -> list[Image]:

@@ -22,6 +22,7 @@ from kryss.model import Intersection, ObjectVersion, StreetObject
 
 COORDINATE_DECIMALS = 7
 EARTH_RADIUS_M = 6_371_008.8
+ABSENCE = ("gone_after", "gone_by", "back_after", "back_by")
 MAPILLARY_IMAGE_URL = "https://www.mapillary.com/app/?pKey={key}"
 
 Json = dict[str, Any]
@@ -130,6 +131,9 @@ def object_properties(
         "first_seen_at": instant(item.first_seen_at),
         "last_seen_at": instant(item.last_seen_at),
         "ended_at": None if item.ended_at is None else instant(item.ended_at),
+        "began_after": None if item.began_after is None else instant(item.began_after),
+        "absences": [{name: instant(getattr(one, name)) for name in ABSENCE} for one in item.absences],
+        "replaced_by": item.replaced_by,
         "error_radius_m": rounded(item.error_radius_m, 2, f"error radius {what}"),
         "facing_deg": None if item.facing_deg is None else rounded(item.facing_deg, 1, f"facing {what}") % 360.0,
         "height_m": None if item.height_m is None else rounded(item.height_m, 2, f"height {what}"),
@@ -148,20 +152,21 @@ def valid_time_states(item: StreetObject, versions: Sequence[ObjectVersion] = ()
     """The states an object went through, oldest first, the last one being the present.
 
     Versions are kept by system time; only their order is used here. Neighbours of one class and status tell one story, of which
-    the later knows more, so the later stays.
+    the later knows more, so the later stays; ``reason`` says why the first of them was believed (None: no version tells).
     """
-    believed = [version.object for version in sorted(versions, key=lambda version: version.known_from)]
+    believed = sorted(versions, key=lambda version: version.known_from)
     states: list[Json] = []
-    for known in [*believed, item]:
+    for known, reason in [*((version.object, version.reason) for version in believed), (item, None)]:
         state = {
             "class": known.class_name,
             "status": known.status,
             "first_seen_at": instant(known.first_seen_at),
             "last_seen_at": instant(known.last_seen_at),
             "ended_at": None if known.ended_at is None else instant(known.ended_at),
+            "reason": reason,
         }
         if states and (states[-1]["class"], states[-1]["status"]) == (state["class"], state["status"]):
-            states.pop()
+            state["reason"] = states.pop()["reason"]
         states.append(state)
     return states
 

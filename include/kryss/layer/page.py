@@ -10,18 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from kryss.layer.changes import objects_of
+from kryss.layer.changes import PAIRS, Changes, objects_of
 
 Json = dict[str, Any]
 SLOT = "/*RELEASE*/null"
 MOST_CHANGES = 300
 MOST_CAMERAS = 5_000
 """With more, the page shows only those that saw an object."""
-_TOLD = ("replaced", "added", "ended", "returned", "removed", "changed", "moved")
-"""The order of ``Changes.lines``."""
 
 
-def page(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> str:
+def page(manifest: Json, layer: Json, changes: Changes, cameras: Mapping[str, Sequence[float]]) -> str:
     """The page of one release. ``cameras``: image id -> ``(lon, lat)``."""
     template = resources.files("kryss.layer").joinpath("page.html").read_text(encoding="utf-8")
     if template.count(SLOT) != 1:
@@ -29,7 +27,7 @@ def page(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Seque
     return template.replace(SLOT, _for_script(digest(manifest, layer, changes, cameras)))
 
 
-def digest(manifest: Json, layer: Json, changes: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
+def digest(manifest: Json, layer: Json, changes: Changes, cameras: Mapping[str, Sequence[float]]) -> Json:
     """What the page's script reads."""
     entries = list(objects_of(layer))
     if len(cameras) > MOST_CAMERAS:
@@ -71,11 +69,12 @@ def _object(item: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
     return {**entry, "area": item["intersection_id"], "seen_from": [key for key in item["evidence"] if key in cameras]}
 
 
-def _changes(changes: Json) -> Iterator[Json]:
-    told = [(kind, entry) for kind in _TOLD for entry in changes[kind]]
-    for (kind, entry), line in zip(told, changes["summary"], strict=True):
-        now, gone = (entry["after"]["id"], entry["before"]["id"]) if kind == "replaced" else (entry["id"], None)
-        yield {"kind": kind, "text": line, "id": now, "gone": gone}
+def _changes(changes: Changes) -> Iterator[Json]:
+    for kind, entry, line in changes.told():
+        about = entry["after"] if kind in PAIRS else entry
+        yield {"kind": kind, "text": line, "id": about["id"], "gone": entry["before"]["id"] if kind == "replaced" else None}
+    for line in changes.reworked_lines():
+        yield {"kind": "reworked", "text": line, "id": None, "gone": None}
 
 
 def _for_script(value: Json) -> str:

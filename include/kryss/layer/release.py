@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from importlib import resources
 from typing import Any
 
@@ -31,11 +31,12 @@ from kryss.layer.geojson import (
 )
 from kryss.layer.page import page
 from kryss.layer.provenance import Provenance, attribution_text
+from kryss.layer.since import Since
 from kryss.layer.storage import MANIFEST, Shelf, name_key
-from kryss.model import Intersection, Municipality, ObjectVersion, Release, StreetObject
+from kryss.model import Intersection, Lineage, Municipality, ObjectVersion, Release, StreetObject
 from kryss.positioning.sizes import object_size
 
-SCHEMA_VERSION = "1.1.0"
+SCHEMA_VERSION = "1.2.0"
 """Semantic version of the files' structure: a new optional property raises the second number, anything else the first."""
 
 LAYER, CHANGES, SCHEMA, ATTRIBUTION, PAGE = "intersections.geojson", "changes.json", "schema.json", "ATTRIBUTION.md", "index.html"
@@ -73,6 +74,8 @@ def publish(
     history: Mapping[str, Sequence[ObjectVersion]] | None,
     provenance: Provenance,
     *,
+    lineage: Iterable[Lineage] = (),
+    instants: Mapping[str, datetime] | None = None,
     region: str = "eu",
     assumed_size_m: SizeOf | None = None,
     best_images: Mapping[str, str] | None = None,
@@ -83,8 +86,10 @@ def publish(
     """Publishes the layer of one municipality under ``<root_url>/<code>/``.
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
-    counted. ``region`` chooses among the sizes that positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps
-    image id to ``(lon, lat)``: it is drawn on the page, and chooses an object's photo where ``best_images`` does not.
+    counted. The reasons of changes are those of ``history`` and ``lineage`` after the instant of system time that the previous
+    release holds (``instants``, by release name; all of them where it is not there). ``region`` chooses among the sizes that
+    positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps image id to ``(lon, lat)``: it is drawn on the
+    page, and chooses an object's photo where ``best_images`` does not.
     """
     known = list(objects)
     layer = build(
@@ -112,7 +117,7 @@ def publish(
                 return PublishResult(current, False, told["counts"], tuple(told["summary"]))
         name = _next_name(newest, release_date)
         previous = None if newest is None else json.loads(shelf.read(f"{newest}/{LAYER}"))
-        changes = diff(previous, layer)
+        changes = diff(previous, layer, Since(history, lineage, (instants or {}).get(newest or "")))
         files = _files(name, newest, municipality, layer, body, changes, provenance, cameras or {}, len(known))
         shelf.add(name, files)
         shelf.point(_pointer(municipality.code, name, files[MANIFEST]))
@@ -180,6 +185,7 @@ def _files(
         "bbox": layer.get("bbox"),
         "counts": _counts(layer, known),
         "changes": changes.counts(),
+        "reasons": changes.reasons(),
         "photos_until": None if provenance.photos_until is None else instant(provenance.photos_until),
         "model": provenance.model_key,
         "code_version": provenance.code_version,
@@ -192,7 +198,7 @@ def _files(
         CHANGES: dump(told),
         SCHEMA: resources.files("kryss.layer").joinpath(SCHEMA).read_bytes(),
         ATTRIBUTION: attribution_text(municipality.name, name, provenance.sources).encode(),
-        PAGE: page(manifest, layer, told, spots).encode(),
+        PAGE: page(manifest, layer, changes, spots).encode(),
     }
     manifest["files"] = [{"name": file, "bytes": len(data), "sha256": _sha256(data)} for file, data in sorted(files.items())]
     return {**files, MANIFEST: dump(manifest)}

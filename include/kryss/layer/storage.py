@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ MANIFEST = "manifest.json"
 LATEST = "latest.json"
 TEMPORARY = ".writing-"
 _NAME = re.compile(r"^(\d{4}-\d{2}-\d{2})\.([1-9]\d*)$")
+_WORDS = re.compile(rb'"([\w-]+)"')
 _CODE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
@@ -83,6 +84,17 @@ class Shelf:
 
     def read(self, name: str) -> bytes:
         return bytes(self._fs.cat_file(f"{self._path}/{name}"))
+
+    def naming(self, texts: Collection[str]) -> dict[str, list[str]]:
+        """The releases that hold one of these JSON strings (ids), oldest first, each with its files that do."""
+        found: dict[str, list[str]] = {}
+        wanted = {text.encode() for text in texts}
+        for name in self.names():
+            files = sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(f"{self._path}/{name}", detail=False))
+            holding = [file for file in files if not wanted.isdisjoint(_WORDS.findall(self.read(f"{name}/{file}")))]
+            if holding:
+                found[name] = holding
+        return found
 
     def latest(self) -> Json | None:
         if not self._fs.exists(f"{self._path}/{LATEST}"):

@@ -19,6 +19,7 @@ from shapely.geometry import shape
 
 Json = dict[str, Any]
 MOST_PROBLEMS = 100
+_ABSENCE = ("gone_after", "gone_by", "back_after", "back_by")
 _DOCUMENTS = {"intersections.geojson": "intersections", "changes.json": "changes", "manifest.json": "manifest"}
 
 
@@ -155,8 +156,16 @@ def _object_problems(entry: Json) -> Iterator[str]:
         yield f"ended {entry['ended_at']}, before it was last seen {entry['last_seen_at']}"
     if entry["image_count"] != len(entry["evidence"]):
         yield f"image_count is {entry['image_count']}, but evidence names {len(entry['evidence'])} images"
-    if entry["history"][-1] != {name: entry[name] for name in entry["history"][-1]}:
+    state = {name: value for name, value in entry["history"][-1].items() if name != "reason"}
+    if state != {name: entry[name] for name in state}:
         yield "the last state of its history is not its present state"
+    began_after = entry.get("began_after")
+    if began_after is not None and began_after > entry["first_seen_at"]:
+        yield f"began after {began_after}, but was first seen {entry['first_seen_at']}"
+    absences = entry.get("absences", [])
+    steps = [entry["first_seen_at"], *(one[name] for one in absences for name in _ABSENCE), entry["last_seen_at"]]
+    if absences and steps != sorted(steps):
+        yield f"its absences {absences} are not in time order between its first and its last sighting"
 
 
 def _decimals(value: float) -> int:

@@ -1,7 +1,8 @@
-"""The stages of a refresh one after the other in this process: what the DAG does, without Airflow. For debugging and tests."""
+"""The stages of a run one after the other in this process: what the DAGs do, without Airflow. For debugging and tests."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kryss.pipeline import stages
@@ -11,11 +12,28 @@ from kryss.pipeline.run import Run
 
 def refresh(run: Run) -> dict[str, Any]:
     """Runs all stages and returns the report."""
-    key = stages.discover(run)["key"]
+    return _look(run, stages.discover(run)["key"])
+
+
+def reprocess(run: Run) -> dict[str, Any]:
+    """Known photos by the run's model; the report."""
+    return _look(run, stages.known(run)["key"])
+
+
+def takedown(run: Run, image_ids: Sequence[str] = (), sequence_ids: Sequence[str] = (), note: str = "") -> dict[str, Any]:
+    """Photos out of everything; the report."""
+    return _publish(run, stages.takedown(run, image_ids, sequence_ids, note)["key"])
+
+
+def _look(run: Run, key: str) -> dict[str, Any]:
     for part in stages.plan(run, key)["shards"]:
         stages.fetch(run, part["shard"])
         stages.detect(run, part["shard"])
         stages.depth(run, part["shard"])
+    return _publish(run, key)
+
+
+def _publish(run: Run, key: str) -> dict[str, Any]:
     stages.place(run, key)
     stages.merge(run, key)
     stages.assign(run)

@@ -1,4 +1,4 @@
-"""One refresh of one municipality: its settings, its place in the state folder, its measurements."""
+"""One run over one municipality: its settings, its place in the state folder, its measurements."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec, get_args
 
 from kryss.config import MunicipalityConfig, Settings
 from kryss.pipeline.state import State
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
+
+
+Kind = Literal["refresh", "reprocess", "takedown"]
+"""New photos; known photos by another model; photos that must go."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,16 @@ class Run:
     settings: Settings
     run_id: str
     release_date: date
+    kind: Kind = "refresh"
     model: str | None = None
     """Overrides the municipality's model for this run."""
     force: bool = False
     """Process every photo again, also those this model has seen."""
     limit: int | None = None
-    """At most this many new photos, the oldest first."""
+    """At most this many photos that the model has not seen, the oldest first."""
+    since: date | None = None
+    until: date | None = None
+    """Reprocess only photos captured on these days (UTC, both included)."""
     approve: bool = False
     """Publish although the check would hold the release back."""
 

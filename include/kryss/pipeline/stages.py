@@ -21,13 +21,14 @@ from kryss.imagery import MapillaryClient, PhotoStore, client_for, fetch_photos,
 from kryss.layer.provenance import Provenance, Source, known_source
 from kryss.layer.release import publish
 from kryss.layer.storage import MANIFEST, Shelf
-from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting
+from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting, StreetObject
 from kryss.pipeline.checks import HeldBack, plausible
-from kryss.pipeline.removal import REMOVALS, deleted_photos, erase
+from kryss.pipeline.removal import REASONS, REMOVALS, Removal, deleted_photos, erase
 from kryss.pipeline.run import Run, short_hash, stage
 from kryss.pipeline.state import CellMemo
-from kryss.positioning.camera import upright_size
+from kryss.positioning.camera import heading_deg, upright_size
 from kryss.positioning.poses import trusted_poses
+from kryss.roads.assignment import View
 from kryss.store import open_store
 from kryss.store.read import Reader
 from kryss.store.write import Tx
@@ -51,7 +52,7 @@ def _snapshot(run: Run, stage_name: str) -> AbstractContextManager[Reader]:
 
 
 def _transaction(run: Run, stage_name: str) -> AbstractContextManager[Tx]:
-    return open_store(run.settings.database_url.get_secret_value()).transaction(run.code, _timeout_s(stage_name))
+    return open_store(run.settings.database_url.get_secret_value()).transaction(run.code, _timeout_s(stage_name), run.run_id)
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def _choose(
     images: Iterable[Image],
     states: Mapping[str, tuple[str, int]],
     malformed: Mapping[str, str] | None = None,
-    removals: Mapping[str, str] | None = None,
+    removals: Mapping[str, Removal] | None = None,
 ) -> dict[str, Any]:
     """Keeps the photos that the model has not processed, the oldest first, and lays the run's input out under its key."""
     new, attempts = [], {}
@@ -389,7 +390,7 @@ def merge(run: Run, key: str) -> dict[str, Any]:
     from kryss.history import Before, Evidence, Load, believe
     from kryss.positioning.fuse import fusion
 
-    removals: dict[str, str] = _input(run, key, REMOVALS)
+    removals: dict[str, Removal] = _input(run, key, REMOVALS)
     images = _new_images(run, key)
     results = _gather(run, key, "results", PhotoResult)
     failed = Counter(f"{result.reason}" for result in results if result.outcome != "ok")
@@ -406,8 +407,9 @@ def merge(run: Run, key: str) -> dict[str, Any]:
         placed = _placed_or_anew(run, key, tx)
         before = Before(tx.objects(run.code), tx.withdrawn_objects(run.code), tx.object_ids(run.code))
         looked_before = tx.effective_models(run.code, None)
-        for reason in sorted(set(removals.values())):
-            tx.remove_images([image_id for image_id, why in removals.items() if why == reason], reason)
+        for reason in REASONS:
+            if going := [image_id for image_id, why in removals.items() if why == reason]:
+                tx.remove_images(going, reason)
         rows = _load(run, key, tx, placed, images, results)
         cells = CellMemo(run.state, f"cells/{run.code}")
         fused = fusion(tx.effective_sightings(run.code, None), cells)
@@ -498,18 +500,32 @@ def _load_roads(run: Run, stage_name: str) -> dict[str, Any]:
 
 @stage("assign")
 def assign(run: Run) -> dict[str, Any]:
-    """Objects to intersections: the nearest junction whose area holds the object."""
-    from kryss.roads.areas import assign as assign_objects
+    """Objects to intersections, by the municipality's rule."""
+    from kryss.roads.assignment import assign as assign_objects
 
     with _snapshot(run, "assign") as known_now:
         known = bool(known_now.intersections(run.code))
     loaded = {} if known else _load_roads(run, "assign")
     with _transaction(run, "assign") as tx:
         junctions = tx.intersections(run.code)
-        positions = {item.id: (item.lon, item.lat) for item in tx.objects(run.code)}
-        assigned = assign_objects(positions, junctions)
+        objects = tx.objects(run.code)
+        views = _views(tx.images(run.code), objects) if run.config.assignment == "thesis" else None
+        assigned = assign_objects(objects, junctions, run.config.assignment, views)
         counts = tx.write_assignments(run.code, assigned)
     return {"intersections": len(junctions), "assigned": len(assigned), "assignments": asdict(counts), **loaded}
+
+
+def _views(images: Iterable[Image], objects: Iterable[StreetObject]) -> dict[str, list[View]]:
+    """By object id, the cameras that saw it."""
+    by_id = {image.id: image for image in images}
+    poses, _ = trusted_poses(by_id.values())
+    seen = {item.id: sorted({image_id for image_id, _ in item.evidence} & poses.keys()) for item in objects}
+    return {
+        object_id: [
+            View(pose.lon, pose.lat, heading_deg(by_id[image_id], pose)) for image_id in ids for pose in (poses[image_id].pose,)
+        ]
+        for object_id, ids in seen.items()
+    }
 
 
 @stage("check")

@@ -49,6 +49,14 @@ class State:
         found = (entry.rsplit("/", 1)[-1] for entry in self._fs.ls(path, detail=False))
         return sorted(f"{folder}/{name}" for name in found if not name.startswith("."))
 
+    def below(self, folder: str) -> list[str]:
+        """The finished files of a folder and of all folders in it, sorted, as names that ``read_*`` takes."""
+        path = self._path(folder)
+        if not self._fs.exists(path):
+            return []
+        found = (entry.removeprefix(f"{self._root}/") for entry in self._fs.find(path))
+        return sorted(name for name in found if not name.rsplit("/", 1)[-1].startswith("."))
+
     def write_bytes(self, name: str, data: bytes) -> str:
         path = self._path(name)
         folder, leaf = path.rsplit("/", 1)

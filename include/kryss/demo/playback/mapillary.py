@@ -43,6 +43,8 @@ MAX_IDS = 50
 MAX_RADIUS_M = 50
 EXTENT = 4096
 SIZES = ("256", "1024", "2048", "original")
+RECORDED_ONLY = ("uploaded_at", "deleted_at")
+"""Of a recorded image: when it could be had, and no longer (ms). Never served."""
 FILTERS = ("bbox", "sequence_ids", "image_ids", "creator_username", "lat")
 _LINK = re.compile(r"thumb_(256|1024|2048|original)_url")
 _FIELD = re.compile(r"([a-z_0-9]+)(?:\{([^}]*)\}|\.([a-z_0-9.]+))?(?:,|$)")
@@ -99,7 +101,7 @@ class World:
         self._available = [_available_ms(image) for image in self._images]
         self._by_id = {image["id"]: image for image in self._images}
         self._secret = hashlib.sha256(f"kryss playback {quirks.seed}".encode()).digest()
-        self._tiles: dict[tuple[str, int, int], _TileIndex] = {}
+        self._tiles: dict[tuple[str, int, int, int], _TileIndex] = {}
         self._lock = threading.Lock()
 
     def _as_uploaded(self, image: dict[str, Any]) -> dict[str, Any]:
@@ -110,17 +112,19 @@ class World:
         return image
 
     def visible(self) -> list[dict[str, Any]]:
-        """What had been uploaded by now, in the order of upload."""
-        return self._images[: bisect_right(self._available, self.stage.clock.now_ms())]
+        """What had been uploaded and not yet deleted by now, in the order of upload."""
+        now_ms = self.stage.clock.now_ms()
+        return [image for image in self._images[: bisect_right(self._available, now_ms)] if not _is_deleted(image, now_ms)]
 
     def image(self, image_id: str) -> dict[str, Any] | None:
-        image = self._by_id.get(image_id)
-        return image if image and _available_ms(image) <= self.stage.clock.now_ms() else None
+        image, now_ms = self._by_id.get(image_id), self.stage.clock.now_ms()
+        return image if image and _available_ms(image) <= now_ms and not _is_deleted(image, now_ms) else None
 
     def tile_index(self, tile_set: str, zoom: int) -> _TileIndex:
         images = self.visible()
+        uploaded = bisect_right(self._available, self.stage.clock.now_ms())
         with self._lock:
-            key = (tile_set, zoom, len(images))
+            key = (tile_set, zoom, uploaded, len(images))
             if key not in self._tiles:
                 self._tiles[key] = _TileIndex(images, computed=tile_set == "mly1_computed_public", zoom=zoom)
             return self._tiles[key]
@@ -269,7 +273,7 @@ class GraphServer(_TokenServer):
 
     def _entity(self, image: Mapping[str, Any], fields: str | None) -> dict[str, Any]:
         """An image with the fields that were asked for; what it does not have is silently absent."""
-        found = _only({name: value for name, value in image.items() if name != "uploaded_at"}, fields)
+        found = _only({name: value for name, value in image.items() if name not in RECORDED_ONLY}, fields)
         for name, _ in _asked(fields):
             if link := _LINK.fullmatch(name):
                 size = link.group(1)
@@ -496,6 +500,10 @@ def mapillary_servers(
 
 def _available_ms(image: Mapping[str, Any]) -> int:
     return int(image.get("uploaded_at", image["captured_at"]))
+
+
+def _is_deleted(image: Mapping[str, Any], now_ms: int) -> bool:
+    return int(image.get("deleted_at", now_ms + 1)) <= now_ms
 
 
 def _capture_order(image: Mapping[str, Any]) -> tuple[int, int, str]:
