@@ -15,7 +15,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import Polygon, shape
+from shapely.geometry import Polygon, mapping, shape
 
 from kryss.demo.area import RecordedArea, load_area
 from kryss.demo.playback.faults import Fault
@@ -24,11 +24,13 @@ from kryss.demo.playback.overpass import OverpassServer
 from kryss.demo.playback.roads import JunctionsServer
 from kryss.http import RateLimiter, RequestFailed, ServiceError
 from kryss.roads.junctions import JunctionsError, intersections_from_points, load_junctions, network_from_nvdb, read_points
+from kryss.roads.network import intersections_of
 from kryss.roads.nvdb import NvdbClient, covering_ring, kommune_filter, polygon_filter
 from kryss.roads.overpass import OverpassClient, boundary_query, poly_filter, slot_wait_s
 from kryss.roads.wkt import utm33, wgs84_from_wkt
 
 NVDB_ANSWERS = Path(__file__).parents[2] / ".." / "shared" / "data" / "nvdb-responses"
+TNITS = NVDB_ANSWERS / "tnits-2026"
 FAST = 0.001
 """Waits of the retry policy are this part of what they are in earnest."""
 
@@ -264,6 +266,45 @@ def test_wkt_that_is_not_understood_is_an_error(wkt: str, srid: int, message: st
         wgs84_from_wkt(wkt, srid)
 
 
+def recorded_sequences() -> list[dict[str, Any]]:
+    answers = [json.loads(path.read_text()) for path in sorted(TNITS.glob("veglenkesekvens*.json"))]
+    return [sequence for answer in answers for sequence in answer.get("veglenkesekvenser", [answer])]
+
+
+def segments_of(sequence: dict[str, Any]) -> list[dict[str, Any]]:
+    ports = {port["nummer"]: port for port in sequence["porter"]}
+    kinds = {"ENKEL_BILVEG": "enkelBilveg", "KANALISERT_VEG": "kanalisertVeg", "RUNDKJORING": "rundkjøring"}
+    return [
+        {
+            "veglenkesekvensid": sequence["id"],
+            "veglenkenummer": link["nummer"],
+            "kortform": f"{start['posisjon']}-{end['posisjon']}@{sequence['id']}",
+            "startposisjon": start["posisjon"],
+            "sluttposisjon": end["posisjon"],
+            "startnode": str(start["nodeId"]),
+            "sluttnode": str(end["nodeId"]),
+            "type": "KONNEKTERING" if link["konnektering"] else "HOVED",
+            "detaljnivå": {"VEGTRASE": "Vegtrase"}.get(link["detaljniva"], "Vegtrase og kjørebane"),
+            "typeVeg_sosi": kinds.get(link["typeVeg"], "gangOgSykkelveg"),
+            "geometri": link["geometri"],
+            "metadata": link["gyldighetsperiode"],
+        }
+        for link in sequence["veglenker"]
+        for start, end in [(ports[link["startport"]], ports[link["sluttport"]])]
+    ]
+
+
+def limit_of(item: dict[str, Any]) -> dict[str, Any]:
+    km_h = {2726: 30, 2730: 50}[item["egenskaper"]["2021"]["verdi"]]
+    places = [{**place, "veglenkesekvensid": place["id"]} for place in item["stedfesting"]["linjer"]]
+    return {
+        "id": item["id"],
+        "egenskaper": [{"id": 2021, "verdi": km_h}],
+        "lokasjon": {"stedfestinger": places},
+        "geometri": {"wkt": "LINESTRING (0 0, 1 1)", "srid": 5973},
+    }
+
+
 @pytest.mark.real
 @pytest.mark.skipif(not NVDB_ANSWERS.exists(), reason="no ../shared/data")
 class TestRecordedAnswers:
@@ -279,6 +320,38 @@ class TestRecordedAnswers:
         assert {(link.start, link.end) for link in network.links} == {("341", "5423")}
         assert network.links[1].name == "Holkestadvegen"
         assert [link.limits for link in network.links] == [(), ()]
+
+    def test_recorded_sequences_of_trondheim_make_junctions(self) -> None:
+        """The compact API tells sequences: their links are written here as the segments that the ordinary API makes of them."""
+        segments = [segment for sequence in recorded_sequences() for segment in segments_of(sequence)]
+        limits = [limit_of(json.loads(path.read_text())) for path in sorted(TNITS.glob("vegobjekt-105-*.json"))]
+        network = network_from_nvdb(
+            {"segments": segments, "nodes": [], "objects-37": [], "objects-89": [], "objects-105": limits}
+        )
+        assert len(network.links) == 252  # 18 links have ended, one is for bicycles
+        by_name = {tuple(link.id.split("-")[:2]): link for link in network.links}
+        holding = {
+            (segment["startposisjon"], segment["sluttposisjon"]): by_name[("41423", str(segment["veglenkenummer"]))].limits
+            for segment in segments
+            if segment["veglenkesekvensid"] == 41423 and "sluttdato" not in segment["metadata"]
+        }
+        assert {km_h for (_, end), limits in holding.items() if end <= 0.4010989 for _, _, km_h in limits} == {50}
+        between = [limits for (begin, end), limits in holding.items() if begin >= 0.4010989 and end <= 0.59010989]
+        assert len(between) > 3 and not any(between), "registered on the carriageways, which were not recorded"
+        trondheim = shape(
+            {"type": "Polygon", "coordinates": [[[10.2, 63.3], [10.7, 63.3], [10.7, 63.5], [10.2, 63.5], [10.2, 63.3]]]}
+        )
+        found = intersections_of(network, mapping(trondheim))
+        assert [junction.id for junction in found] == [
+            "nvdb:95257",
+            "nvdb:95685",
+            "nvdb:95701",
+            "nvdb:96663",
+            "nvdb:96686",
+            "nvdb:96689",
+        ]
+        assert {junction.arms for junction in found} == {3}
+        assert {junction.id: junction.speed_limit_kmh for junction in found}["nvdb:96663"] == 30
 
     def test_recorded_signs_of_v4_stand_in_oslo_in_both_of_their_geometries(self) -> None:
         signs = json.loads((NVDB_ANSWERS / "v4-type96-oslo-excerpt" / "signs-0301-excerpt.json").read_text())["objekter"]

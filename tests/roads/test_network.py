@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from shapely import LineString, Point
 
 from kryss.model import Intersection
 from kryss.roads.areas import ground_distance_m
 from kryss.roads.junctions import network_from_nvdb, network_from_overpass, speed_kmh
-from kryss.roads.network import RoadNetwork, intersections_of
+from kryss.roads.network import Control, RoadNetwork, intersections_of, kind_table
 from kryss.roads.streets import RoadLink, end_counts
 
 SOURCES = ("nvdb", "osm")
@@ -214,6 +217,131 @@ class TestApproaches:
         (junction,) = intersections_of(drawn(road_map, at, links), road_map.boundary(), default_limit_kmh=80)
         ends = [outer_end(road_map, line) for line in junction.approaches]
         assert len(ends) == 3 and ends.count(pytest.approx((60, 0), abs=0.1)) == 2
+
+
+class TestSpeedLimit:
+    """The largest inside the area that it makes: 50 km/h reach 97 m, 80 km/h 156 m."""
+
+    @pytest.mark.parametrize(
+        ("begins", "limit"),
+        [((90, 80), 80), ((100, 80), 50), ((90, 60, 110, 80), 80), ((90, 60, 120, 80), 60), ((90, 30), 50)],
+        ids=["inside", "outside", "inside by way of another", "not even so", "smaller"],
+    )
+    def test_limit_on_an_arm_counts_from_where_it_begins(self, begins: tuple, limit: float, road_map: ModuleType) -> None:
+        at = {"1": (0.0, 0.0), "2": (-300.0, 0.0), "3": (0.0, 300.0), "4": (400.0, 0.0)}
+        cuts = [(0, 50), *zip(begins[::2], begins[1::2], strict=True), (400, None)]
+        stretches = tuple((low / 400, high / 400, km_h) for (low, km_h), (high, _) in pairwise(cuts))
+        network = drawn(road_map, at, [("2", "1"), ("1", "3"), ("4", "1")])
+        links = [replace(link, limits=((0.0, 1.0, 50.0),)) for link in network.links[:2]]
+        backwards = tuple((1 - high, 1 - low, km_h) for low, high, km_h in stretches)
+        links.append(replace(network.links[2], limits=backwards))
+        (junction,) = intersections_of(replace(network, links=tuple(links)), road_map.boundary())
+        assert junction.speed_limit_kmh == limit
+
+    def test_limit_beyond_the_next_junction_is_that_ones(self, road_map: ModuleType) -> None:
+        at = {"1": (0, 0), "2": (60, 0), "3": (-300, 0), "4": (0, 300), "5": (360, 0), "6": (60, 300)}
+        network = drawn(road_map, at, [("1", "2"), ("3", "1"), ("1", "4"), ("2", "5"), ("2", "6")])
+        links = [replace(link, limits=((0.0, 1.0, 80.0 if link.end in "56" else 50.0),)) for link in network.links]
+        found = intersections_of(replace(network, links=tuple(links)), road_map.boundary())
+        assert [junction.speed_limit_kmh for junction in found] == [50, 80]
+
+    def test_limit_is_looked_for_as_far_as_the_default_reaches_where_none_holds_at_the_junction(
+        self, road_map: ModuleType
+    ) -> None:
+        at = {"1": (0.0, 0.0), "2": (-300.0, 0.0), "3": (0.0, 300.0), "4": (400.0, 0.0)}
+        network = drawn(road_map, at, [("2", "1"), ("1", "3"), ("1", "4")])
+        for begins_m, limit in ((90, 40), (100, 50)):
+            far = replace(network.links[2], limits=((begins_m / 400, 1.0, 40.0),))
+            (junction,) = intersections_of(replace(network, links=(*network.links[:2], far)), road_map.boundary())
+            assert junction.speed_limit_kmh == limit
+
+    @pytest.mark.parametrize(("begin", "limit"), [(0.3, 110), (0.5, 60)])
+    def test_nvdb_says_by_position_where_on_the_road_a_limit_holds(
+        self, begin: float, limit: float, road_map: ModuleType, tmp_path: Path
+    ) -> None:
+        """Road 4 goes 300 m north from crossing 100, where 60 km/h reach 117 m."""
+        answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
+        (registered,) = (item for item in answers["objects-105"] if item["id"] == 10504)
+        faster = json.loads(json.dumps(registered))
+        faster.update(id=1)
+        faster["egenskaper"][0]["verdi"] = 110
+        faster["lokasjon"]["stedfestinger"][0]["startposisjon"] = begin
+        answers["objects-105"].append(faster)
+        assert intersections_of(network_from_nvdb(answers), road_map.boundary())[0].speed_limit_kmh == limit
+
+    def test_nvdb_limit_of_the_carriageways_holds_on_the_centre_line_between_them(
+        self, road_map: ModuleType, tmp_path: Path
+    ) -> None:
+        answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
+        for limit in answers["objects-105"]:
+            if limit["id"] in (10533, 10534, 10535):
+                limit["lokasjon"]["stedfestinger"][0]["veglenkesekvensid"] += 500_000
+        found = {j.members[0]: j for j in intersections_of(network_from_nvdb(answers), road_map.boundary())}
+        assert (found["131"].speed_limit_kmh, found["130"].speed_limit_kmh) == (80, 30)
+
+
+class TestControls:
+    def test_signal_within_30_m_along_an_arm_is_the_junctions(self, road_map: ModuleType) -> None:
+        for along_m, kind in ((28, "signals"), (33, None)):
+            assert self.kinds(road_map, (along_m, 3)) == [kind]
+
+    def test_signal_of_the_parallel_street_is_not(self, road_map: ModuleType) -> None:
+        """It stands 12 m from the crossing's node, on a street that passes over the crossing road."""
+        at = {"5": (-200.0, 12.0), "6": (200.0, 12.0)}
+        assert self.kinds(road_map, (5, 13), at, [("5", "6")]) == [None]
+        assert self.kinds(road_map, (5, 13)) == ["signals"]
+
+    def test_signal_goes_to_the_nearer_end_of_a_short_street(self, road_map: ModuleType) -> None:
+        at = {"5": (40.0, 0.0), "6": (40.0, 300.0), "7": (300.0, 0.0)}
+        assert self.kinds(road_map, (25, 2), at, [("1", "5"), ("5", "6"), ("5", "7")], own=2) == [None, "signals"]
+
+    def test_mini_roundabout_is_one_where_its_node_is(self, road_map: ModuleType) -> None:
+        kind, within_m = kind_table()["osm", "highway", "mini_roundabout"]
+        assert self.kinds(road_map, (0, 0), kind=kind, within_m=within_m) == ["roundabout"]
+        assert self.kinds(road_map, (20, 0), kind=kind, within_m=within_m) == [None]
+
+    @staticmethod
+    def kinds(
+        road_map: ModuleType,
+        where: tuple[float, float],
+        more: dict | None = None,
+        links: list | None = None,
+        own: int = 3,
+        kind: str = "signals",
+        within_m: float = 30.0,
+    ) -> list[str | None]:
+        at = {"1": (0.0, 0.0), "2": (-300.0, 0.0), "3": (0.0, 300.0), "4": (300.0, 0.0), **(more or {})}
+        control = Control(kind, Point(road_map.lon_lat(where)), within_m)
+        network = drawn(road_map, at, [("1", "2"), ("1", "3"), ("1", "4")][:own] + (links or []), controls=(control,))
+        return [junction.kind for junction in intersections_of(network, road_map.boundary())]
+
+
+def test_cutting_every_link_in_two_changes_nothing_that_is_told(answers: Any, found: dict, road_map: ModuleType) -> None:
+    network = network_of(answers)
+    links, nodes = [], dict(network.nodes)
+    for number, link in enumerate(network.links):
+        first, second = link.line[:2]
+        middle = ((first[0] + second[0]) / 2, (first[1] + second[1]) / 2)
+        nodes[f"{5000 + number}"] = middle
+        part = math.dist(first, middle) / sum(math.dist(a, b) for a, b in pairwise(link.line))
+        near = tuple((low / part, min(1.0, high / part), km_h) for low, high, km_h in link.limits if low < part)
+        far = tuple(
+            (max(0.0, low - part) / (1 - part), (high - part) / (1 - part), k) for low, high, k in link.limits if high > part
+        )
+        links.append(replace(link, id=f"{link.id}a", end=f"{5000 + number}", line=(first, middle), limits=near))
+        links.append(replace(link, id=f"{link.id}b", start=f"{5000 + number}", line=(middle, *link.line[1:]), limits=far))
+    again = intersections_of(RoadNetwork(network.source, tuple(links), nodes, network.controls), road_map.boundary())
+    for junction in again:
+        known = found[junction.members[0]]
+        assert replace(junction, approaches=known.approaches) == known
+        for line, other in zip(junction.approaches, known.approaches, strict=True):
+            assert LineString(line).hausdorff_distance(LineString(other)) < 1e-6
+
+
+def test_network_without_a_junction_has_none(road_map: ModuleType) -> None:
+    lone = drawn(road_map, {"1": (0.0, 0.0), "2": (100.0, 0.0)}, [("1", "2")])
+    assert intersections_of(lone, road_map.boundary()) == []
+    assert intersections_of(RoadNetwork("osm", (), {}), road_map.boundary()) == []
 
 
 def metres(road_map: ModuleType, position: tuple[float, float]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import pytest
 from osmium.osm.mutable import Node, Way
 
 from kryss.config import MunicipalityConfig, Settings
+from kryss.roads.areas import with_areas
 from kryss.roads.junctions import JunctionsError, intersections_for, load_junctions, network_from_overpass
 from kryss.roads.network import intersections_of
 from kryss.roads.pbf import PbfError, read_pbf
@@ -48,7 +49,7 @@ def extract(elements: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFac
 
 def test_extract_and_service_tell_the_same_junctions(elements: Any, extract: Path, road_map: ModuleType) -> None:
     told = load_junctions("pbf", road_map.boundary(), extract)
-    assert told == intersections_of(network_from_overpass(elements), road_map.boundary())
+    assert told == with_areas(intersections_of(network_from_overpass(elements), road_map.boundary()))
     assert {junction.members[0] for junction in told} == road_map.INSIDE
 
 

@@ -21,7 +21,7 @@ import shapely
 from shapely.geometry import shape
 
 from kryss.model import Intersection
-from kryss.roads.areas import DECIMALS, REACH_S, square_area
+from kryss.roads.areas import DECIMALS, reach_m, square_area
 from kryss.roads.consolidate import DETOUR, MERGE_TOLERANCE_M, clusters_of, node_order
 from kryss.roads.streets import Metres, Position, RoadLink, Street, streets_of
 
@@ -85,6 +85,8 @@ def intersections_of(
     streets = streets_of(network.links, to_metres)
     place = dict(zip(network.nodes, to_metres.forward(list(network.nodes.values())), strict=True))
     junctions = _junctions(streets, clusters_of(streets, place, tolerance_m), tolerance_m)
+    if not junctions:
+        return []
     controls = _controls_of(network.controls, junctions, streets, place, to_metres)
 
     shapely.prepare(region)
@@ -114,11 +116,6 @@ def intersections_of(
             )
         )
     return sorted(found, key=lambda junction: node_order(junction.members[0]))
-
-
-def reach_m(speed_limit_kmh: float, seconds: float = REACH_S) -> float:
-    """How far a driver at the limit gets."""
-    return speed_limit_kmh / 3.6 * seconds
 
 
 def speed_limit_of(inner: Sequence[Street], outward: Sequence[Street], default_kmh: float) -> float:
