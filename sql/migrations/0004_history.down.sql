@@ -48,7 +48,11 @@ ALTER TABLE kryss.intersection_version
 COMMENT ON COLUMN kryss.intersection_version.area IS 'Area whose objects belong to the junction, WGS84 degrees, 8 decimals.';
 
 ALTER TABLE kryss.object_version
-    DROP CONSTRAINT object_version_code_object_id_system_excl,
+    DROP CONSTRAINT object_version_code_follows_object_id_fkey,
+    DROP CONSTRAINT object_version_system_check,
+    DROP COLUMN known_to,
+    DROP COLUMN follows,
+    ADD CHECK (NOT isempty(system)),
     DROP COLUMN valid,
     DROP COLUMN reason,
     DROP COLUMN replaced_by,
@@ -60,6 +64,15 @@ ALTER TABLE kryss.object_version
 ALTER TABLE kryss.object_version
     ADD COLUMN valid tstzrange NOT NULL GENERATED ALWAYS AS (tstzrange(first_seen_at, ended_at, '[)')) STORED,
     ADD EXCLUDE USING gist (code WITH =, object_id WITH =, valid WITH &&, system WITH &&);
+CREATE INDEX object_version_current_idx ON kryss.object_version (code, object_id) WHERE upper_inf(system);
+COMMENT ON COLUMN kryss.object_version.class_name IS 'Class, in Mapillary''s names.';
+COMMENT ON COLUMN kryss.object_version.geom IS 'Position, WGS84 degrees, 8 decimals.';
+COMMENT ON COLUMN kryss.object_version.error_radius_m IS 'Radius that holds the true position with 95 % probability, metres.';
+COMMENT ON COLUMN kryss.object_version.standing_probability IS 'Probability that it still stands, 0 to 1.';
+COMMENT ON COLUMN kryss.object_version.model_key IS 'Detector, name@version of the weights registry.';
+COMMENT ON COLUMN kryss.object_version.method IS 'How the position was found.';
+COMMENT ON COLUMN kryss.object_version.facing_deg IS 'Direction the front looks to, degrees clockwise from true north; null where unknown.';
+COMMENT ON COLUMN kryss.object_version.height_m IS 'Middle of the object above the road, metres; null where unknown.';
 COMMENT ON COLUMN kryss.object_version.status IS 'standing; unconfirmed: seen in one image only; ended: negative evidence says it has gone.';
 COMMENT ON COLUMN kryss.object_version.valid IS 'Valid time: [first_seen_at, ended_at), without end while it stands.';
 DROP FUNCTION kryss.valid_time(timestamptz, timestamptz, timestamptz[], timestamptz[]);

@@ -18,11 +18,12 @@ SELECT 'town', md5(n::text)::uuid, 'stop', '2026-01-01Z' FROM generate_series(1,
 -- Every night a tenth of the objects is believed anew, in the order in which nights write.
 INSERT INTO kryss.object_version (code, object_id, class_name, geom, covariance_ee_m2, covariance_en_m2, covariance_nn_m2,
     error_radius_m, first_seen_at, last_seen_at, status, standing_probability, evidence_image_ids, evidence_ordinals, misses,
-    model_key, method, reason, system)
+    model_key, method, reason, system, follows)
 SELECT 'town', md5(n::text)::uuid, 'stop', ST_SetSRID(ST_MakePoint(10.3 + n % 50 * 0.004, 63.3 + n / 50 * 0.005), 4326),
     1, 0, 1, 2, '2025-05-01Z', '2025-06-01Z', 'standing', 0.9, ARRAY[n::text], ARRAY[0], '{{}}', 'signs@1',
     'known-size', 'evidence', tstzrange(timestamptz '2026-01-01Z' + night * interval '1 day',
-              CASE WHEN night < {NIGHTS} THEN timestamptz '2026-01-01Z' + (night + 1) * interval '1 day' END, '[)')
+              CASE WHEN night < {NIGHTS} THEN timestamptz '2026-01-01Z' + (night + 1) * interval '1 day' END, '[)'),
+    CASE WHEN night > 1 THEN timestamptz '2026-01-01Z' + night * interval '1 day' END
 FROM generate_series(1, {NIGHTS}) night, generate_series(1, {OBJECTS}) n ORDER BY night, n;
 INSERT INTO kryss.image (code, id, sequence_id, captured_at, width, height, camera_type, exif_orientation, is_pano, geom)
 SELECT 'town', n::text, 's' || n / 100, timestamptz '2025-01-01Z' + n * interval '10 minutes', 1, 1, 'perspective', 1, false,
@@ -65,7 +66,7 @@ PATHS = {
         "SELECT * FROM kryss.object_history WHERE code = 'town' AND object_id = md5('7')::uuid",
         "object_version_",
     ),
-    "evidence of an object": ("SELECT * FROM kryss.evidence_of(md5('7')::uuid)", "object_version_current_idx"),
+    "evidence of an object": ("SELECT * FROM kryss.evidence_of(md5('7')::uuid)", "object_version_follows_idx"),
     "the boxes of that evidence": ("SELECT * FROM kryss.evidence_of(md5('7')::uuid)", "sighting_pkey"),
     "photos that missed objects in a box": (f"SELECT * FROM kryss.object_miss WHERE geom && {BOX}", "image_geom_idx"),
     "what came and went in a box": (

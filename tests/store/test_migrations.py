@@ -128,7 +128,7 @@ def test_going_back_leaves_what_the_migrations_before_made(database_url, empty_d
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
         WHERE c.relnamespace = 'kryss'::regnamespace AND c.relkind = 'v'
     """
-    for query in (*CATALOGUE.values(), views):
+    for query in (*CATALOGUE.values(), COMMENTS, views):
         assert set(run(database_url, query)) == set(run(empty_database_url, query))
 
 

@@ -231,7 +231,7 @@ def test_system_time_moves_on_when_the_clock_of_the_server_does_not(town, write,
 
 
 def test_an_object_given_twice_is_refused(write, make):
-    with pytest.raises(ValueError, match=f"'{make.object_id(1)}' is given 2 times"):
+    with pytest.raises(ValueError, match=f"'{make.object_id(1)}' is given twice"):
         write([make.object(1), make.object(1, lon=10.5)])
 
 
@@ -246,7 +246,7 @@ def test_the_database_itself_refuses_beliefs_that_overlap(town, make, sql):
             "AND table_name = :table AND is_identity = 'NO' AND is_generated = 'NEVER' AND column_name <> 'system'",
             table=table,
         )[0][0]
-        with pytest.raises(IntegrityError, match="conflicting key value violates exclusion constraint"):
+        with pytest.raises(IntegrityError, match=r"violates (exclusion|unique) constraint"):
             sql(f"INSERT INTO kryss.{table} ({given}) SELECT {given} FROM kryss.{table}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from numbers import Integral, Real
@@ -12,8 +12,9 @@ from typing import Any
 
 BATCH_ROWS = 10_000
 """Rows encoded at a time: some megabytes of text."""
-ANALYZE_FROM_ROWS = 1_000
-"""From here on the planner is told how large a staging table is."""
+READ_BYTES = 1 << 16
+"""Bytes handed to the server at a time."""
+NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _ARRAY_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
@@ -47,7 +48,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 _ENCODERS: dict[type, Callable[[Any], str]] = {
-    type(None): lambda _: "\\N",
+    type(None): lambda _: NULL,
     bool: lambda value: "t" if value else "f",
     int: str,
     float: repr,
@@ -59,8 +60,13 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
 }
 
 
+def encode_value(value: Any) -> str:
+    """One value as COPY text. Floats keep every bit, instants every microsecond."""
+    return _ENCODERS.get(type(value), _other)(value)
+
+
 def encode(values: Iterable[Any]) -> str:
-    """One line of COPY text. Floats keep every bit, instants every microsecond."""
+    """One line of COPY text."""
     return "\t".join([_ENCODERS.get(type(value), _other)(value) for value in values]) + "\n"
 
 
@@ -71,12 +77,17 @@ def _other(value: Any) -> str:
     raise TypeError(f"cannot store {value!r} of type {type(value).__name__}")
 
 
-def copy_rows(cursor: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Appends rows to a table; returns how many."""
+def lines_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows as lines of COPY text."""
+    return (encode([row[column] for column in columns]) for row in rows)
+
+
+def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str]) -> int:
+    """Appends rows to a table; returns how many. Holds `BATCH_ROWS` of them at a time."""
     count = 0
     sql = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
-    source = iter(rows)
+    source = iter(lines)
     while batch := list(islice(source, BATCH_ROWS)):
-        cursor.copy_expert(sql, io.StringIO("".join([encode([row[column] for column in columns]) for row in batch])))
+        cursor.copy_expert(sql, io.BytesIO("".join(batch).encode()), READ_BYTES)
         count += len(batch)
     return count

@@ -60,7 +60,7 @@ def _wkb(column: ColumnElement[Any], label: str) -> ColumnElement[Any]:
 def _believed(source: Table, known: datetime | None) -> ColumnElement[bool]:
     """Rows that are believed now, or were at an instant of system time."""
     if known is None:
-        return func.upper_inf(source.c.system)
+        return source.c.known_to.is_(None) if "known_to" in source.c else func.upper_inf(source.c.system)
     return source.c.system.bool_op("@>")(literal(rows.instant(known), DateTime(timezone=True)))
 
 
@@ -218,7 +218,7 @@ class Reader:
     def _object_versions(self, code: str, *conditions: ColumnElement[bool]) -> list[Row[Any]]:
         source = OBJECT_VERSION
         clock = func.lower(source.c.system).label("known_from"), func.upper(source.c.system).label("known_to")
-        query = select(*_without(source, "geom", "valid", "system"), *_lon_lat(source.c.geom), *clock)
+        query = select(*_without(source, "geom", "valid", "system", "follows", "known_to"), *_lon_lat(source.c.geom), *clock)
         found = self._rows(query.where(source.c.code == code, *conditions))
         return sorted(found, key=lambda row: (row.object_id, row.known_from, row.first_seen_at))
 

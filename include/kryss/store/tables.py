@@ -28,6 +28,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -277,6 +278,8 @@ class ObjectVersion(Base):
         nullable=False,
     )
     system: Mapped[Range[datetime]] = _system()
+    follows: Mapped[datetime | None]
+    known_to: Mapped[datetime | None] = mapped_column(Computed("upper(system)", persisted=True))
     __table_args__ = (
         _references("object", "code", "object_id", to=("code", "id")),
         CheckConstraint("error_radius_m >= 0"),
@@ -295,9 +298,13 @@ class ObjectVersion(Base):
         CheckConstraint("gone_after[1] >= first_seen_at AND back_by[cardinality(back_by)] <= last_seen_at"),
         CheckConstraint("replaced_by IS NULL OR status = 'ended'"),
         CheckConstraint("reason IN ('street', 'evidence', 'model')"),
-        CheckConstraint("NOT isempty(system)"),
-        _never_overlapping("code", "object_id", overlapping=("system",)),
-        _current_index("object_version_current_idx", "code", "object_id"),
+        CheckConstraint("lower_inc(system) AND NOT upper_inc(system)"),
+        CheckConstraint("follows <= lower(system)"),
+        UniqueConstraint("code", "known_to", "object_id"),
+        _references("object_version", "code", "follows", "object_id", to=("code", "known_to", "object_id")),
+        Index(
+            "object_version_follows_idx", "object_id", "code", text("COALESCE(follows, '-infinity'::timestamptz)"), unique=True
+        ),
         Index("object_version_geom_idx", "geom", postgresql_using="gist"),
         _brin("object_version_written_idx", "COALESCE(upper(system), lower(system))"),
     )

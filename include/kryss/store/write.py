@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -24,15 +23,14 @@ from kryss.model import (
     StreetObject,
 )
 from kryss.store import read, rows
+from kryss.store.copying import encode, lines_of
 from kryss.store.errors import StoreError, UnknownMunicipality
 from kryss.store.merge import (
     Counts,
     Versioned,
-    compare_versions,
     merge_set,
-    staged,
+    merge_versions,
     undo_versions,
-    write_versions,
     written_columns,
 )
 from kryss.store.read import Reader
@@ -129,10 +127,7 @@ class Tx(Reader):
         ``reasons``: why, by object id, a version is written if it differs from what was believed; else ``evidence``.
         ``lineage``: what became of ids; an event that is known already is not written again.
         """
-        given = reasons or {}
-        counts = self._write(
-            code, OBJECTS, [rows.object_row(self.code, noun, given.get(noun.id, "evidence")) for noun in objects]
-        )
+        counts = self._write(code, OBJECTS, rows.object_lines(self.code, _once(objects, "object_version"), reasons or {}))
         self._write_lineage(lineage)
         return counts
 
@@ -186,14 +181,12 @@ class Tx(Reader):
 
     def write_intersections(self, code: str, intersections: Iterable[Intersection]) -> Counts:
         """Makes these the junctions: all of them. Vanished ones are withdrawn."""
-        return self._write(code, INTERSECTIONS, [rows.intersection_row(self.code, noun) for noun in intersections])
+        given = (rows.intersection_row(self.code, noun) for noun in _once(intersections, "intersection_version"))
+        return self._write(code, INTERSECTIONS, lines_of(written_columns(read.INTERSECTION_VERSION), given))
 
     def write_assignments(self, code: str, assignments: Mapping[str, str]) -> Counts:
         """Makes these the junctions (by object id) that objects belong to: all of them."""
-        given = [
-            {"code": self.code, "object_id": object_id, "intersection_id": intersection_id}
-            for object_id, intersection_id in sorted(assignments.items())
-        ]
+        given = (encode((self.code, object_id, intersection_id)) for object_id, intersection_id in sorted(assignments.items()))
         return self._write(code, ASSIGNMENTS, given)
 
     def record_release(self, release: Release) -> bool:
@@ -299,16 +292,14 @@ class Tx(Reader):
         )
         return self._merge(read.PHOTO_RESULT, source)
 
-    def _write(self, code: str, versioned: Versioned, given: list[dict[str, Any]]) -> Counts:
+    def _write(self, code: str, versioned: Versioned, lines: Iterable[str]) -> Counts:
         self._own(code)
-        _refuse_twice(versioned, given)
-        if versioned.target.name in self._written:
+        again = versioned.target.name in self._written
+        if again:
             undo_versions(self._connection, versioned, self.code, self.system_at())
-        with staged(self._connection, versioned.target, written_columns(versioned.target), given) as staging:
-            counts = compare_versions(self._connection, versioned, staging, self.code, self._system_at)
-            if counts.written:
-                write_versions(self._connection, versioned, staging, self.code, self.system_at())
-                self._written.add(versioned.target.name)
+        counts = merge_versions(self._connection, versioned, lines, self.code, self.system_at, again=again)
+        if counts.written:
+            self._written.add(versioned.target.name)
         return counts
 
 
@@ -318,6 +309,7 @@ def _detection_key(noun: Detection | Sighting) -> tuple[str, str, int]:
 
 Noun = TypeVar("Noun", Detection, Sighting, RejectedPose)
 Key = TypeVar("Key")
+Thing = TypeVar("Thing", StreetObject, Intersection)
 
 
 def _event_key(event: Lineage) -> tuple[str, str, str]:
@@ -328,8 +320,11 @@ def _keyed(nouns: Iterable[Noun], key: Callable[[Noun], Key], gone: Collection[s
     return {key(noun): noun for noun in nouns if noun.image_id not in gone}
 
 
-def _refuse_twice(versioned: Versioned, given: Iterable[Mapping[str, Any]]) -> None:
-    counted = Counter(row[versioned.id_column] for row in given)
-    twice = sorted(key for key, number in counted.items() if number > 1)
-    if twice:
-        raise ValueError(f"{versioned.target.name}: {versioned.id_column} {twice[0]!r} is given {counted[twice[0]]} times")
+def _once(nouns: Iterable[Thing], table: str) -> Iterator[Thing]:
+    """The nouns, as long as no id comes twice."""
+    seen: set[str] = set()
+    for noun in nouns:
+        if noun.id in seen:
+            raise ValueError(f"{table}: {noun.id!r} is given twice")
+        seen.add(noun.id)
+        yield noun
