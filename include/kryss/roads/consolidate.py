@@ -75,9 +75,12 @@ class _Clusters:
             self.layers[street.end].add(street.links[-1].layer)
             if street.ring:
                 rings.add_edge(street.start, street.end)
+        lines: dict[str, list[np.ndarray]] = defaultdict(list)
+        for street in streets:
+            if street.ring:
+                lines[street.start].append(street.line)
         for ring in nx.connected_components(rings):
-            lines = [street.line for street in streets if street.ring and street.start in ring]
-            area = shapely.MultiPoint(np.concatenate(lines)).convex_hull
+            area = shapely.MultiPoint(np.concatenate([line for node in ring for line in lines[node]])).convex_hull
             members = sorted(ring & self.of.keys(), key=node_order)
             for node in members:
                 self.of[node], self.ring[node] = members, area

@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import shapely
+
 from kryss.model import Intersection
-from kryss.roads.areas import ground_distance_m
+from kryss.roads.areas import ground_distance_m, metres_per_degree
 
 MOVED_M = 30.0
 """A junction whose nodes all have new numbers is the known one if its centre is at most this far from where it was."""
@@ -66,14 +68,17 @@ def _by_place(found: list[Intersection], known: list[Intersection]) -> Iterator[
     today = {(junction.source, member) for junction in found for member in junction.members}
     before = {(junction.source, member) for junction in known for member in junction.members}
     gone = [other for other in known if other.source != "area" and not any((other.source, m) in today for m in other.members)]
-    for junction in found:
-        if any((junction.source, member) in before for member in junction.members):
-            continue
-        for other in gone:
-            if other.source == junction.source and abs(other.lat - junction.lat) < 1e-3:
-                distance_m = ground_distance_m(junction.lon, junction.lat, other.lon, other.lat)
-                if distance_m <= MOVED_M:
-                    yield (1, round(distance_m, 2), 0.0), other.id, junction.id
+    new = [junction for junction in found if not any((junction.source, m) in before for m in junction.members)]
+    tree = shapely.STRtree([shapely.Point(other.lon, other.lat) for other in gone])
+    for junction in new:
+        east_m, north_m = metres_per_degree(junction.lat)
+        near = shapely.box(
+            *(at + sign * MOVED_M / m for sign in (-1, 1) for at, m in ((junction.lon, east_m), (junction.lat, north_m)))
+        )
+        for other in (gone[index] for index in tree.query(near)):
+            distance_m = ground_distance_m(junction.lon, junction.lat, other.lon, other.lat)
+            if other.source == junction.source and distance_m <= MOVED_M:
+                yield (1, round(distance_m, 2), 0.0), other.id, junction.id
 
 
 def _new_id(wanted: str, ever: set[str]) -> str:
