@@ -36,10 +36,6 @@ from kryss.roads.wkt import utm33, wgs84_from_wkt
 
 log = logging.getLogger(__name__)
 
-CAR_ROADS = {"enkelbilveg", "kanalisertveg", "rampe", "rundkjøring", "gatetun"}
-CENTRE_LINES = {"vegtrase", "vegtrase og kjørebane", "vt", "vtkb"}
-LINK_TYPES = {"hoved", "konnektering"}
-LIMIT_KMH, JUNCTION_TYPE, JUNCTION_NAME, SIGNALS_USE = 2021, 1114, 1073, "Bruksområde"
 REGISTERED_WITHIN_M = 30.0
 """A junction record of no known type names the junction within this distance."""
 LOOSE_LIMIT_M = 10.0
@@ -144,7 +140,7 @@ def _nvdb_links(segments: Iterable[Json], limits: Sequence[_Limit]) -> tuple[Roa
         for road, low, high in limit.places:
             registered[road].append((low, high, limit.km_h))
     sequences = {str(sequence) for sequence, *_ in pieces}
-    loose = _LooseLimits([limit for limit in limits if not any(place[0] in sequences for place in limit.places)])
+    loose = _LooseLimits([limit for limit in limits if not limit.places or {road for road, *_ in limit.places} - sequences])
     links = []
     for (sequence, number, start, end), parts in sorted(pieces.items()):
         parts.sort(key=lambda part: part[0].get("startposisjon", 0))
@@ -162,6 +158,7 @@ def _nvdb_links(segments: Iterable[Json], limits: Sequence[_Limit]) -> tuple[Roa
                 ring=str(first.get("typeVeg_sosi", "")).casefold() == "rundkjøring",
                 name=names[0] if names else None,
                 limits=own or loose.along(line),
+                layer=int(_nvdb_terms("medium").get(str(first["geometri"].get("medium", "")).casefold(), 0)),
             )
         )
     return tuple(links)
@@ -178,25 +175,28 @@ def _inside(stretches: Iterable[LimitStretch], begin: float, end: float) -> tupl
 def _is_car_road(segment: Json) -> bool:
     """Section 5: for vehicles, of a road type that cars use, on the level of centre lines, in force."""
     group = segment.get("vegsystemreferanse", {}).get("strekning", {}).get("trafikantgruppe", "K")
-    return (
-        group == "K"
-        and str(segment.get("typeVeg_sosi", "")).casefold() in CAR_ROADS
-        and str(segment.get("detaljnivå", "")).casefold() in CENTRE_LINES
-        and str(segment.get("type", "")).casefold() in LINK_TYPES
-        and "sluttdato" not in segment.get("metadata", {})
-    )
+    terms = {"road type": "typeVeg_sosi", "level of detail": "detaljnivå", "link type": "type"}
+    known = all(str(segment.get(key, "")).casefold() in _nvdb_terms(term) for term, key in terms.items())
+    return group == "K" and known and "sluttdato" not in segment.get("metadata", {})
+
+
+@cache
+def _nvdb_terms(term: str) -> dict[str, str]:
+    """``nvdb_terms.csv``: value (small letters) -> meaning."""
+    with Path(__file__).with_name("nvdb_terms.csv").open(newline="", encoding="utf-8") as table:
+        return {row["value"].casefold(): row["meaning"] for row in csv.DictReader(table) if row["term"] == term}
 
 
 def _nvdb_controls(junctions: Iterable[Json], signals: Iterable[Json]) -> Iterator[Control]:
     for junction in _by_id(junctions):
-        point, kind, name = _geometry(junction), _property(junction, JUNCTION_TYPE), _property(junction, JUNCTION_NAME)
+        point, kind, name = _geometry(junction), _property(junction, "junction type"), _property(junction, "junction name")
         if point is not None:
             value, within_m = kind_table().get(
-                ("nvdb-37", str(JUNCTION_TYPE), str(kind.get("enum_id"))), (None, REGISTERED_WITHIN_M)
+                ("nvdb-37", str(kind.get("id")), str(kind.get("enum_id"))), (None, REGISTERED_WITHIN_M)
             )
             yield Control(value, point, within_m, name.get("verdi"), _sequences(junction))
     for installation in _by_id(signals):
-        place, use = _geometry(installation), _property(installation, SIGNALS_USE)
+        place, use = _geometry(installation), _property(installation, "signals use")
         known = kind_table().get(("nvdb-89", "bruksområde", str(use.get("enum_id"))))
         if place is not None and known:
             yield Control(known[0], place, known[1], roads=_sequences(installation))
@@ -219,7 +219,7 @@ class _Limit:
 def _nvdb_limits(objects: Iterable[Json]) -> list[_Limit]:
     found = []
     for limit in _by_id(objects):
-        line, value = _geometry(limit), _property(limit, LIMIT_KMH).get("verdi")
+        line, value = _geometry(limit), _property(limit, "speed limit").get("verdi")
         if line is not None and isinstance(value, (int, float)):
             places = [place for place in limit.get("lokasjon", {}).get("stedfestinger", ()) if "veglenkesekvensid" in place]
             spans = [(str(p["veglenkesekvensid"]), p.get("startposisjon", 0.0), p.get("sluttposisjon", 1.0)) for p in places]
@@ -228,7 +228,7 @@ def _nvdb_limits(objects: Iterable[Json]) -> list[_Limit]:
 
 
 class _LooseLimits:
-    """Limits registered on no sequence that we have (on single carriageways, which other sequences stand for)."""
+    """Limits on sequences that we do not have: those of the carriageways of a divided road, of which we have the centre line."""
 
     def __init__(self, limits: Sequence[_Limit]):
         self.limits = limits
@@ -250,10 +250,11 @@ def _by_id(objects: Iterable[Json]) -> list[Json]:
     return [found[key] for key in sorted(found)]
 
 
-def _property(item: Json, wanted: int | str) -> Json:
-    """The entry of ``egenskaper`` with an id or a name; empty where the object lacks it."""
+def _property(item: Json, meaning: str) -> Json:
+    """The entry of ``egenskaper`` whose id or name has that meaning; empty where the object lacks it."""
     entries = item.get("egenskaper", ())
-    return next((entry for entry in entries if wanted in (entry.get("id"), entry.get("navn"))), {})
+    wanted = {key for key, value in _nvdb_terms("property").items() if value == meaning}
+    return next((e for e in entries if {str(e.get("id")), str(e.get("navn")).casefold()} & wanted), {})
 
 
 def _geometry(item: Json) -> shapely.Geometry | None:

@@ -85,6 +85,8 @@ def intersections_of(
     streets = streets_of(network.links, to_metres)
     place = dict(zip(network.nodes, to_metres.forward(list(network.nodes.values())), strict=True))
     junctions = _junctions(streets, clusters_of(streets, place, tolerance_m), tolerance_m)
+    if not junctions:
+        return []
     controls = _controls_of(network.controls, junctions, streets, place, to_metres)
 
     shapely.prepare(region)
