@@ -141,9 +141,9 @@ class Absence:
     gone_after: datetime
     """The last image that showed it before."""
     gone_by: datetime
-    """The first look that missed it."""
+    """The first look at which it is known to have been away."""
     back_after: datetime
-    """The last look that missed it."""
+    """The last look at which it is known to have been away."""
     back_by: datetime
     """The first image that shows it again."""
 
@@ -163,11 +163,13 @@ class StreetObject:
     status: ObjectStatus
     standing_probability: float
     ended_at: datetime | None
-    """Capture time of the first look that missed it: it went between ``last_seen_at`` and this. None while it stands."""
+    """Capture time of the first look by which it is known to have gone: it went between ``last_seen_at`` and this. None while
+    it stands."""
     evidence: tuple[tuple[str, int], ...]
     """``(image_id, ordinal)`` of the sightings it was made from, sorted."""
     misses: tuple[str, ...] = ()
-    """Image ids that should have shown it after ``last_seen_at`` and did not, sorted by capture time."""
+    """Image ids that should have shown it after ``last_seen_at`` and did not, sorted by capture time; of an object that ended,
+    those up to the end."""
     facing_deg: float | None = None
     model_key: str = ""
     method: str = ""
@@ -175,7 +177,8 @@ class StreetObject:
     """Middle of the object above the road; None where nothing says."""
     height_sigma_m: float | None = None
     began_after: datetime | None = None
-    """Capture time of the last look before ``first_seen_at`` that missed it: it came between the two. None: nobody had looked."""
+    """Capture time of the last look before ``first_seen_at`` at which, as it and those after it say, it did not stand: it came
+    between the two. None: nobody had looked, or not enough."""
     absences: tuple[Absence, ...] = ()
     """When it did not stand between ``first_seen_at`` and ``last_seen_at``, in time order."""
     replaced_by: str | None = None

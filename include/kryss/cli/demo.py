@@ -60,6 +60,9 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
         "roads": area.roads,
         "boundary": "kommuneinfo",
         "attribution": area.attribution,
+        # A recorded area is driven through once after its first epoch. One drive can be hidden from a sign all the way, so it
+        # never makes an end sure; here an object is told as gone when that is likelier than not.
+        "ended_below": 0.5,
         **({} if area.attribution == MAPILLARY_ATTRIBUTION else {"image_url": None}),
         "services": {
             "mapillary_graph": urls["mapillary_graph"],

@@ -1,150 +1,308 @@
-"""Negative evidence: photos that should have shown an object and did not.
+"""Which photos should have shown which object.
 
 A photo should have shown an object if it looks at it as photos did that showed it: from about the same side, from a like
-distance, with the object well inside its field of view. How often such photos do show it (the detector misses some, and a
-parked van hides more) is counted over the object's own life. From that, Bayes' rule gives the probability that it still
-stands after the misses since it was last seen. Photos of a drive that did show it say nothing of its end.
+distance, with the object well inside its view, in width and in height, and with its front towards the camera. From a side or a
+distance from which nothing ever showed it, it may be hidden: such a photo says nothing.
+
+Three more things are told here. A photo that shows *another thing in the very place* of an object (another sign, hardly ever
+seen in one visit with it) has certainly looked there. One that shows a thing of its kind there, which fusion has taken for
+another, may well show this one: it says nothing. And looks without a pause between them are one *visit*: what hides an object
+from one of them, a van or a bus, hides it from the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from kryss.model import FusedObject, Image
-from kryss.positioning.camera import azimuth_deg, intrinsics, is_spherical, upright_size, world_directions
-from kryss.positioning.focal import Lens, calibrated
+from kryss.history.evidence import Evidence
+from kryss.history.identity import SAME_PLACE_CHI2, chi2
+from kryss.history.views import Cameras
+from kryss.model import FusedObject
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
-from kryss.positioning.poses import TrustedPose
+from kryss.positioning.table import Array, Codes, codes, families
 
-ENDED_BELOW = 0.05
-PRIOR_STANDING = 0.95
-"""Before any look: most signs that were seen twice are still there."""
-PRIOR_UNCONFIRMED = 0.80
-"""Of an object that one photo alone showed: it may never have been."""
 SAME_SIDE_DEG = 25.0
 NEARER, FARTHER = 0.6, 1.1
 """Beyond these multiples of the nearest and the farthest distance it was seen from, nothing is expected of a photo."""
-EDGE_DEG = 3.0
-PRIOR_SEEN, PRIOR_LOOKS = 1.5, 2.0
-"""What is known of the detection rate before counting: as if 1.5 of 2 such photos had shown it."""
-LEAST_DETECTED, MOST_DETECTED = 0.30, 0.95
-OCCUPIED_DETECTED = 0.90
-"""A photo that shows another sign where this one stood was neither too far nor hidden: only the detector can have erred."""
-MISSES_A_DRIVE = 5
-"""Photos of one drive share the van that hides the sign: more of them than this add nothing."""
+FACE_DEG = 75.0
+"""A sign is read up to this far from its front."""
+SAME_FRONT_DEG = 60.0
+CAMERA_M, CAMERA_SIGMA_M = 1.8, 0.7
+"""Height of a camera above the road: on a bonnet, on a roof."""
+TWIN_M = 10.0
+"""Two clusters of one kind so close to each other may be one thing."""
+VISIT_PAUSE_S = 600.0
+"""Looks at an object with a longer pause between them are two visits."""
+APPROACHES = 6
+"""Sides of an object, each a sixth of the circle."""
+MISREAD_SHARE = 0.2
+"""Of two classes in one place, of each of which no larger part was seen in a visit with the other, one stood after the other."""
+CHUNK = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether an object still stands, and the looks that speak against it."""
+@dataclass(frozen=True)
+class Photos:
+    """The ``n`` photos that looked with a pose, or that show something, by capture time, then id."""
 
-    standing_probability: float
-    ended_at: datetime | None
-    misses: tuple[str, ...]
+    ids: list[str]
+    captured: list[datetime]
+    time: Array
+    """seconds since 1970"""
+    model: Codes
+    """index into ``models`` of the effective one; -1 of those that only surveys made"""
+    models: tuple[str, ...]
+    posed: NDArray[np.intp]
+    """(p,) the photos that have a pose and were searched"""
+    cameras: Cameras
+    """of these"""
+    frame: Frame
+    camera: Array
+    """(p, 2) metres"""
+    index: Mapping[str, int]
+
+    @staticmethod
+    def of(evidence: Evidence) -> Photos:
+        looks = {image.id: (image, key) for key in sorted(evidence.looks) for image in evidence.looks[key]}
+        searched = {image_id: one for image_id, one in looks.items() if image_id in evidence.poses}
+        captured = {image_id: image.captured_at for image_id, (image, _) in searched.items()}
+        model_of = {image_id: key for image_id, (_, key) in searched.items()}
+        for cluster in evidence.objects:
+            for one in cluster.sightings:
+                captured.setdefault(one.image_id, one.captured_at)
+                model_of.setdefault(one.image_id, one.model_key)
+        ids = sorted(captured, key=lambda image_id: (captured[image_id], image_id))
+        posed = [row for row, image_id in enumerate(ids) if image_id in searched]
+        images = [searched[ids[row]][0] for row in posed]
+        poses = [evidence.poses[image.id].pose for image in images]
+        lon, lat = [pose.lon for pose in poses], [pose.lat for pose in poses]
+        frame = frame_for(lon, lat)
+        model, models = codes(model_of[image_id] for image_id in ids)
+        return Photos(
+            ids=ids,
+            captured=[captured[image_id] for image_id in ids],
+            time=np.array([captured[image_id].timestamp() for image_id in ids], dtype=np.float64),
+            model=model,
+            models=models,
+            posed=np.array(posed, dtype=np.intp),
+            cameras=Cameras.of(images, evidence.poses),
+            frame=frame,
+            camera=frame.to_xy(lon, lat) if posed else np.zeros((0, 2)),
+            index={image_id: row for row, image_id in enumerate(ids)},
+        )
+
+
+@dataclass(frozen=True)
+class Things:
+    """The ``k`` clusters as columns, and their sightings."""
+
+    place: Array
+    """(k, 2) metres in the photos' frame"""
+    blur_m: Array
+    """half the radius of its place"""
+    facing_deg: Array
+    """NaN where it has no front or none is known"""
+    height_m: Array
+    """above the road, NaN where unknown, with its error"""
+    height_sigma_m: Array
+    kind: Codes
+    """index into ``classes``"""
+    classes: tuple[str, ...]
+    family: Codes
+    front: NDArray[np.bool_]
+    """whether it is read from its front only"""
+    sighting_thing: Codes
+    """(s,) by thing, then photo"""
+    sighting_photo: Codes
+    sighting_camera: Array
+    """(s, 2)"""
+    by_camera: NDArray[np.bool_]
+    """(s,) False: a survey's"""
+
+    @staticmethod
+    def of(clusters: Sequence[FusedObject], facing: Sequence[float | None], photos: Photos) -> Things:
+        rows = sorted(
+            (k, photos.index[one.image_id], n) for k, each in enumerate(clusters) for n, one in enumerate(each.sightings)
+        )
+        seen = [clusters[k].sightings[n] for k, _, n in rows]
+        kind, classes = codes(one.class_name for one in clusters)
+        family, front = families(classes)
+        nan = float("nan")
+
+        def column(values: Sequence[float | None]) -> Array:
+            return np.array([nan if value is None else value for value in values], dtype=np.float64)
+
+        def xy(lon: list[float], lat: list[float]) -> Array:
+            return photos.frame.to_xy(lon, lat) if lon else np.zeros((0, 2))
+
+        return Things(
+            place=xy([one.lon for one in clusters], [one.lat for one in clusters]),
+            blur_m=column([one.error_radius_m / 2.0 for one in clusters]),
+            facing_deg=column(facing),
+            height_m=column([one.height_m for one in clusters]),
+            height_sigma_m=column([one.height_sigma_m or 0.0 for one in clusters]),
+            kind=kind,
+            classes=classes,
+            family=family[kind],
+            front=front[kind],
+            sighting_thing=np.array([k for k, _, _ in rows], dtype=np.int64),
+            sighting_photo=np.array([photo for _, photo, _ in rows], dtype=np.int64),
+            sighting_camera=xy([one.camera_lon for one in seen], [one.camera_lat for one in seen]),
+            by_camera=np.array([one.method != "survey" for one in seen], dtype=bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.kind)
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Photos that were searched, as arrays in a metric frame, sorted by capture time."""
+    """``n`` looks of photos at objects, by object, then photo: those that should have shown it and those that did."""
 
-    frame: Frame
-    images: list[Image]
-    camera: NDArray[np.float64]
-    """(n, 2) metres"""
-    tree: cKDTree | None
-    span_deg: NDArray[np.float64]
-    """(n, 2) azimuths of the left and right border, less a margin for the edge and the heading; a panorama spans 360."""
-
-    @staticmethod
-    def of(images: Iterable[Image], poses: Mapping[str, TrustedPose]) -> Looks:
-        posed = sorted((one for one in images if one.id in poses), key=lambda one: (one.captured_at, one.id))
-        lon, lat = [poses[one.id].pose.lon for one in posed], [poses[one.id].pose.lat for one in posed]
-        frame = frame_for(lon, lat)
-        camera = frame.to_xy(lon, lat) if posed else np.zeros((0, 2))
-        # Lenses by make and model alone: fitting them to views, as placing does, would be done for every photo every night.
-        lenses = calibrated({one.id: one for one in posed}, {}, poses)
-        spans = [_span_deg(_narrowest(lenses[one.id]) if one.id in lenses else one, poses[one.id]) for one in posed]
-        return Looks(frame, posed, camera, cKDTree(camera) if posed else None, np.array(spans).reshape(len(posed), 2))
+    thing: Codes
+    photo: Codes
+    seen: NDArray[np.bool_]
+    expected: NDArray[np.bool_]
+    """False: nothing was expected, but it was seen"""
+    range_m: Array
+    occupied: NDArray[np.bool_]
+    """Shows another thing in its place."""
+    visit: Codes
+    """0, 1, ... over all objects"""
+    approach: Codes
+    """The side from which the photo looks, of :data:`APPROACHES`; 0 if nothing was expected"""
 
 
-def judge(cluster: FusedObject, looks: Looks, shows_another: Collection[str] = (), ended_below: float = ENDED_BELOW) -> Verdict:
-    """What the looks since it was last seen say of an object.
+def looks_at(clusters: Sequence[FusedObject], things: Things, photos: Photos) -> Looks:
+    """Every look that says something of an object."""
+    n = max(len(photos.ids), 1)
+    parts = [np.zeros((0, 4))]
+    parts += _expected(things, photos)
+    found = np.concatenate(parts)
+    expected = found[:, 0].astype(np.int64) * n + found[:, 1].astype(np.int64)
+    shown = np.unique(things.sighting_thing * n + things.sighting_photo)
+    occupied, unclear = _in_its_place(clusters, things, photos, n)
+    key = np.unique(np.concatenate([expected, shown, occupied]))
+    seen = _member(key, shown)
+    key = key[seen | ~_member(key, unclear)]
+    seen = _member(key, shown)
+    range_m = np.full(len(key), np.nan)
+    kept = _member(expected, key)
+    range_m[np.searchsorted(key, expected[kept])] = found[kept, 2]
+    approach = np.zeros(len(key), dtype=np.int64)
+    approach[np.searchsorted(key, expected[kept])] = found[kept, 3].astype(np.int64)
+    taken = _member(key, occupied) & ~seen
+    thing, photo = key // n, key % n
+    time = photos.time[photo] if len(key) else np.zeros(0)
+    begins = np.ones(len(key), dtype=bool)
+    begins[1:] = (thing[1:] != thing[:-1]) | (time[1:] - time[:-1] > VISIT_PAUSE_S)
+    return Looks(thing, photo, seen, np.isfinite(range_m) | taken, range_m, taken, np.cumsum(begins) - 1, approach)
 
-    ``shows_another``: photos in which something else of its kind stands in its very place.
-    """
-    sightings = cluster.sightings
-    shown = {one.image_id for one in sightings}
-    drives = {one.sequence_id for one in sightings}
-    first, last = min(one.captured_at for one in sightings), max(one.captured_at for one in sightings)
-    similar = _similar(cluster, looks)
 
-    in_life = [one for one in similar if first <= one.captured_at <= last]
-    seen = sum(one.id in shown for one in in_life)
-    detected = float(np.clip((seen + PRIOR_SEEN) / (len(in_life) + PRIOR_LOOKS), LEAST_DETECTED, MOST_DETECTED))
-    later = [one for one in similar if one.captured_at > last and one.id not in shown and one.sequence_id not in drives]
-    misses = {one.id: one for one in later}
-    misses |= {one.id: one for one in looks.images if one.id in shows_another and one.captured_at > last and one.id not in shown}
-    in_order = sorted(misses.values(), key=lambda one: (one.captured_at, one.id))
+def _member(keys: Codes, of: Codes) -> NDArray[np.bool_]:
+    """``np.isin`` for a sorted second argument."""
+    if not len(of):
+        return np.zeros(len(keys), dtype=bool)
+    return np.asarray(of[np.minimum(np.searchsorted(of, keys), len(of) - 1)] == keys)
 
-    prior = PRIOR_STANDING if len(shown) > 1 else PRIOR_UNCONFIRMED
-    missed_standing = prior
-    for drive in sorted({one.sequence_id for one in in_order}):
-        odds = sorted(
-            1.0 - (OCCUPIED_DETECTED if one.id in shows_another else detected) for one in in_order if one.sequence_id == drive
+
+def _expected(things: Things, photos: Photos) -> Iterator[Array]:
+    """Rows (thing, photo, range in metres, approach), some things at a time."""
+    mine = things.sighting_thing[things.by_camera]
+    offset = things.place[mine] - things.sighting_camera[things.by_camera]
+    range_m, bearing_deg = _polar(offset)
+    nearest, farthest = np.full(len(things), np.inf), np.full(len(things), -np.inf)
+    np.minimum.at(nearest, mine, range_m)
+    np.maximum.at(farthest, mine, range_m)
+    turn = np.radians(bearing_deg)
+    usual = np.degrees(np.arctan2(np.bincount(mine, np.sin(turn), len(things)), np.bincount(mine, np.cos(turn), len(things))))
+    # Bearings of all things on one line, each circle laid out three times, so that the nearest one is beside any other.
+    circles = np.sort(np.concatenate([mine * 1080.0 + bearing_deg % 360.0 + turn for turn in (0.0, 360.0, 720.0)]))
+    if not len(photos.posed) or not len(circles):
+        return
+    tree = cKDTree(photos.camera)
+    seen_by_camera = np.flatnonzero(np.isfinite(nearest))
+    order = seen_by_camera[np.argsort(farthest[seen_by_camera], kind="stable")]
+    convergence = photos.frame.convergence_deg(*photos.frame.to_lonlat(things.place).T)
+    for begin in range(0, len(order), CHUNK):
+        some = order[begin : begin + CHUNK]
+        reach = FARTHER * float(farthest[some].max())
+        pairs = cKDTree(things.place[some]).sparse_distance_matrix(tree, reach, output_type="ndarray")
+        thing, camera = some[pairs["i"]], pairs["j"].astype(np.intp)
+        fits = (pairs["v"] >= NEARER * nearest[thing]) & (pairs["v"] <= FARTHER * farthest[thing])
+        thing, camera = thing[fits], camera[fits]
+        distance, bearing = _polar(things.place[thing] - photos.camera[camera])
+        at = thing * 1080.0 + bearing % 360.0 + 360.0
+        after = np.minimum(np.searchsorted(circles, at), len(circles) - 1)
+        turned = np.minimum(np.abs(circles[after] - at), np.abs(at - circles[np.maximum(after - 1, 0)]))
+        fits = (turned <= SAME_SIDE_DEG) & (distance > 0.1)
+        thing, camera, distance, bearing = thing[fits], camera[fits], distance[fits], bearing[fits]
+        approach = np.floor(((bearing - usual[thing]) / 360.0 * APPROACHES + 0.5) % APPROACHES)
+        bearing = bearing + convergence[thing]
+        from_front = np.abs(wrap_deg(bearing + 180.0 - things.facing_deg[thing]))
+        fits = ~(things.front[thing] & (from_front > FACE_DEG))
+        thing, camera, distance, bearing, approach = (each[fits] for each in (thing, camera, distance, bearing, approach))
+        rise = things.height_m[thing] - CAMERA_M
+        fits = photos.cameras.shows(
+            camera,
+            bearing,
+            np.degrees(np.arctan2(rise, distance)),
+            np.degrees(np.arctan2(things.blur_m[thing], distance)),
+            np.degrees(np.arctan2(np.hypot(things.height_sigma_m[thing], CAMERA_SIGMA_M), distance)),
         )
-        missed_standing *= float(np.prod(odds[:MISSES_A_DRIVE]))
-    probability = round(missed_standing / (missed_standing + 1.0 - prior), 6)
-    ended = probability < ended_below and bool(in_order)
-    return Verdict(probability, in_order[0].captured_at if ended else None, tuple(one.id for one in in_order))
+        yield np.column_stack([thing[fits], photos.posed[camera[fits]], distance[fits], approach[fits]])
 
 
-def _similar(cluster: FusedObject, looks: Looks) -> list[Image]:
-    """Looks that resemble those that showed the object, in time order."""
-    if looks.tree is None:
-        return []
-    place = looks.frame.to_xy(cluster.lon, cluster.lat)[0]
-    cameras = looks.frame.to_xy([one.camera_lon for one in cluster.sightings], [one.camera_lat for one in cluster.sightings])
-    range_m, bearing_deg = _polar(place - cameras)
-    near = np.array(sorted(looks.tree.query_ball_point(place, FARTHER * range_m.max())), dtype=int)
-    if not len(near):
-        return []
-    look_range_m, look_bearing_deg = _polar(place - looks.camera[near])
-    turned = np.abs(wrap_deg(look_bearing_deg[:, None] - bearing_deg[None, :])).min(axis=1)
-    convergence = looks.frame.convergence_deg(cluster.lon, cluster.lat)[0]
-    blur_deg = np.degrees(np.arctan2(cluster.error_radius_m / 2.0, look_range_m))
-    left, right = looks.span_deg[near, 0] + blur_deg, looks.span_deg[near, 1] - blur_deg
-    whole = looks.span_deg[near, 1] - looks.span_deg[near, 0] >= 360.0
-    middle = (left + right) / 2
-    off = np.abs(wrap_deg(look_bearing_deg + convergence - middle))
-    in_view = whole | ((right > left) & (off < (right - left) / 2))
-    fits = (turned <= SAME_SIDE_DEG) & (look_range_m >= NEARER * range_m.min()) & in_view
-    return [looks.images[i] for i in near[fits]]
-
-
-def _polar(offset: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _polar(offset: Array) -> tuple[Array, Array]:
     return np.hypot(offset[:, 0], offset[:, 1]), np.degrees(np.arctan2(offset[:, 0], offset[:, 1]))
 
 
-def _narrowest(lens: Lens) -> Image:
-    """The photo with the longest focal length, within one error, that its camera may have: what it shows for sure."""
-    return replace(lens.image, camera_parameters=(intrinsics(lens.image).focal * (1.0 + lens.sigma), 0.0, 0.0))
+def _in_its_place(clusters: Sequence[FusedObject], things: Things, photos: Photos, n: int) -> tuple[Codes, Codes]:
+    """Looks (thing * n + photo, sorted) that show another thing in its place, and those that show what may be this one."""
+    occupied: list[Codes] = [np.zeros(0, dtype=np.int64)]
+    unclear: list[Codes] = [np.zeros(0, dtype=np.int64)]
+    for a, b, successors in twins(clusters, things, photos):
+        for one, other in ((a, b), (b, a)):
+            (occupied if successors else unclear).append(one * n + _photos_of(things, other))
+    return np.unique(np.concatenate(occupied)), np.unique(np.concatenate(unclear))
 
 
-def _span_deg(image: Image, trusted: TrustedPose) -> tuple[float, float]:
-    """Azimuths between which a photo surely looks; right < left where the heading is too uncertain for any."""
-    if is_spherical(image):
-        return 0.0, 360.0
-    width, height = upright_size(image)
-    edges = azimuth_deg(world_directions(image, trusted.pose, [(0, height / 2), (width / 2, height / 2), (width, height / 2)]))
-    left, right = wrap_deg(edges[[0, 2]] - edges[1])
-    if image.camera_type == "fisheye":
-        # Beyond 180 degrees the borders' azimuths wrap; what lies at the very border is not readable anyway.
-        left, right = (left if left < 0 else -90.0), (right if right > 0 else 90.0)
-    margin = EDGE_DEG + trusted.heading_sigma_deg
-    return float(edges[1] + left + margin), float(edges[1] + right - margin)
+def _photos_of(things: Things, k: int) -> Codes:
+    begin, end = np.searchsorted(things.sighting_thing, [k, k + 1])
+    return things.sighting_photo[begin:end]
+
+
+def twins(clusters: Sequence[FusedObject], things: Things, photos: Photos) -> Iterator[tuple[int, int, bool]]:
+    """Pairs a < b in one place that no photo shows together; whether one stood after the other.
+
+    Two signs of different classes, hardly ever seen in one visit, are two things, of which one came in the place of the other.
+    Two clusters of one family may otherwise be one thing that was taken for two.
+    """
+    if len(things) < 2:
+        return
+    for a, b in sorted(cKDTree(things.place).query_pairs(TWIN_M)):
+        kin = things.family[a] == things.family[b]
+        signs = things.front[a] and things.front[b]
+        if (not kin and not signs) or chi2(things.place[a] - things.place[b], clusters[a], clusters[b]) >= SAME_PLACE_CHI2:
+            continue
+        if signs and not np.abs(wrap_deg(things.facing_deg[a] - things.facing_deg[b])) <= SAME_FRONT_DEG:
+            continue
+        mine, others = _photos_of(things, a), _photos_of(things, b)
+        if len(np.intersect1d(mine, others)):
+            continue
+        together = max(_close(photos.time[mine], photos.time[others]), _close(photos.time[others], photos.time[mine]))
+        in_turn = bool(things.kind[a] != things.kind[b] and together <= MISREAD_SHARE)
+        if kin or in_turn:
+            yield a, b, in_turn
+
+
+def _close(time: Array, to: Array) -> float:
+    """Which share of some times is in one visit with others."""
+    after = np.searchsorted(to, time)
+    apart = np.minimum(np.abs(time - to[np.minimum(after, len(to) - 1)]), np.abs(time - to[np.maximum(after - 1, 0)]))
+    return float((apart <= VISIT_PAUSE_S).mean())
