@@ -452,12 +452,14 @@ def _placed_or_anew(run: Run, key: str, tx: Tx) -> Placed:
 
 
 def _load(run: Run, key: str, tx: Tx, placed: Placed, images: Sequence[Image], results: Sequence[PhotoResult]) -> dict[str, int]:
-    """Rows written, by table. Sightings are loaded model by model."""
+    """Rows written, by table. Sightings are loaded model by model. A look that failed takes no earlier one back."""
+    states = tx.image_states(run.code, run.model_key)
+    looked = {image_id for image_id, (outcome, _) in states.items() if outcome == "ok"}
     loaded = Counter(
         tx.load(
             model_key=run.model_key,
             images=images,
-            results=results,
+            results=[result for result in results if result.outcome == "ok" or result.image_id not in looked],
             attempts=_input(run, key, "attempts.json"),
             rejected_entities=_input(run, key, "malformed.json"),
             rejected_poses=placed.rejected,
