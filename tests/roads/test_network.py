@@ -300,6 +300,22 @@ class TestControls:
         assert self.kinds(road_map, (0, 0), kind=kind, within_m=within_m) == ["roundabout"]
         assert self.kinds(road_map, (20, 0), kind=kind, within_m=within_m) == [None]
 
+    def test_record_in_the_middle_of_a_wide_roundabout_names_it(self, road_map: ModuleType) -> None:
+        at = {"1": (0.0, 50.0), "2": (50.0, 0.0), "3": (0.0, -50.0), "4": (0.0, 300.0), "5": (300.0, 0.0), "6": (0.0, -300.0)}
+        control = Control(None, Point(road_map.lon_lat((4, 0))), 30.0, name="Torgrundkjøringen")
+        ring = [replace(link, ring=True) for link in drawn(road_map, at, [("1", "2"), ("2", "3"), ("3", "1")]).links]
+        arms = drawn(road_map, at, [("1", "4"), ("2", "5"), ("3", "6")])
+        (found,) = intersections_of(replace(arms, links=(*ring, *arms.links), controls=(control,)), road_map.boundary())
+        assert (found.name, found.kind, found.arms) == ("Torgrundkjøringen", "roundabout", 3)
+
+    def test_line_along_the_approaches_is_the_junctions_in_its_middle(self, road_map: ModuleType) -> None:
+        """Signals of NVDB reach along the arms, as far as the next junction where that is near."""
+        at = {"1": (0.0, 0.0), "2": (-300.0, 0.0), "3": (0.0, 300.0), "5": (40.0, 0.0), "6": (40.0, 300.0), "7": (300.0, 0.0)}
+        arms = [road_map.lon_lat(point) for point in ((-60, 0), (40, 0))]
+        network = drawn(road_map, at, [("1", "2"), ("1", "3"), ("1", "5"), ("5", "6"), ("5", "7")])
+        found = intersections_of(replace(network, controls=(Control("signals", LineString(arms), 30.0),)), road_map.boundary())
+        assert [(junction.id, junction.kind) for junction in found] == [("osm:1", "signals"), ("osm:5", None)]
+
     @staticmethod
     def kinds(
         road_map: ModuleType,

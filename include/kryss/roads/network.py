@@ -182,31 +182,41 @@ def _controls_of(
     """Index of the junction -> its controls, each at one junction at most.
 
     What stands on a street belongs to the nearer end of that street, if that is a junction and near enough along the street:
-    a signal of a parallel street is not one's own. What stands on no street, and what is a line, belongs to the junction with
-    the nearest node.
+    a signal of a parallel street is not one's own. On streets of a road that it is registered on, if there are any. What
+    stands on no street belongs to the nearest junction on the ground, a line to the one nearest to its middle.
     """
     owner = {node: index for index, junction in enumerate(junctions) for node in junction.members}
-    nodes = sorted(owner, key=node_order)
-    node_tree = shapely.STRtree(shapely.points([place[node] for node in nodes]))
+    inside = {id(street): index for index, junction in enumerate(junctions) for street in junction.inner}
     lines = [shapely.LineString(street.line) for street in streets]
     street_tree = shapely.STRtree(lines)
+    grounds = [_ground(junction, place) for junction in junctions]
+    ground_tree = shapely.STRtree(grounds)
     found: dict[int, list[Control]] = defaultdict(list)
     for control in controls:
         what = to_metres.shape(control.shape)
-        on = street_tree.query(what, predicate="dwithin", distance=BESIDE_M) if what.geom_type == "Point" else ()
+        on = street_tree.query(what, predicate="dwithin", distance=BESIDE_M).tolist() if what.geom_type == "Point" else []
         registered = [i for i in on if control.roads & {link.road for link in streets[i].links}]
-        if len(on):
+        near: list[tuple[float, int]]
+        if on:
             i = min(registered or on, key=lambda i: (round(lines[i].distance(what), 3), i))
             along_m = lines[i].project(what)
             ends = [(along_m, streets[i].start), (lines[i].length - along_m, streets[i].end)]
             near = [(distance_m, owner[node]) for distance_m, node in ends if node in owner]
+            near = [(0.0, inside[id(streets[i])])] if id(streets[i]) in inside else near
+            near = [(distance_m, index) for distance_m, index in near if distance_m <= control.within_m]
         else:
-            hits = node_tree.query_nearest(what, max_distance=control.within_m, all_matches=True)
-            near = [(float(shapely.distance(what, shapely.Point(place[nodes[i]]))), owner[nodes[i]]) for i in hits]
-        distance_m, index = min(near, default=(math.inf, -1))
-        if distance_m <= control.within_m:
-            found[index].append(control)
+            hits = ground_tree.query(what, predicate="dwithin", distance=control.within_m).tolist()
+            near = [(round(grounds[index].distance(what.centroid), 3), index) for index in hits]
+        if near:
+            found[min(near)[1]].append(control)
     return found
+
+
+def _ground(junction: _Junction, place: Mapping[str, np.ndarray]) -> shapely.Geometry:
+    """Where it lies: the area inside its ring, or its nodes."""
+    rings = [street.line for street in junction.inner if street.ring]
+    nodes = shapely.MultiPoint([place[node] for node in junction.members])
+    return shapely.union(nodes, shapely.MultiPoint(np.concatenate(rings)).convex_hull) if rings else nodes
 
 
 def _bearing_deg(street: Street, centre: np.ndarray) -> float:
