@@ -13,7 +13,7 @@ import numpy as np
 from kryss.history.evidence import Before, Beliefs, Evidence, Load
 from kryss.history.identity import identify
 from kryss.history.lives import ENDED_BELOW, Life, lives_of
-from kryss.history.looking import VISIT_PAUSE_S, Photos, Things, looks_at, twins
+from kryss.history.looking import VISIT_PAUSE_S, Photos, Things, Twins, looks_at, twins
 from kryss.history.rates import rates_of
 from kryss.history.reasons import reasons_of
 from kryss.model import Absence, FusedObject, ObjectStatus, StreetObject
@@ -40,9 +40,10 @@ def believe(
     facing = [_facing_deg(cluster) for cluster in clusters]
     photos = Photos.of(evidence)
     things = Things.of(clusters, facing, photos)
-    looks = looks_at(clusters, things, photos)
+    pairs = list(twins(clusters, things, photos))
+    looks = looks_at(things, photos, evidence.surveys, pairs)
     lives = lives_of(looks, rates_of(looks, things, photos), photos, len(clusters), ended_below)
-    heirs = _heirs(clusters, things, photos, lives)
+    heirs = _heirs(clusters, pairs, photos, lives)
     objects = [
         _object(cluster, object_id, facing[k], lives[k], photos, named.ids[heirs[k]] if k in heirs else None)
         for k, (cluster, object_id) in enumerate(zip(clusters, named.ids, strict=True))
@@ -63,11 +64,11 @@ def evidence_of(cluster: FusedObject) -> tuple[tuple[str, int], ...]:
     return tuple(sorted({(one.image_id, one.ordinal) for one in cluster.sightings}))
 
 
-def _heirs(clusters: Sequence[FusedObject], things: Things, photos: Photos, lives: Sequence[Life]) -> dict[int, int]:
+def _heirs(clusters: Sequence[FusedObject], pairs: Sequence[Twins], photos: Photos, lives: Sequence[Life]) -> dict[int, int]:
     """By cluster that ended: the one of another class that was seen in its place next."""
     seen_next: dict[int, tuple[object, int]] = {}
-    for a, b, two_classes in twins(clusters, things, photos):
-        for old, new in ((a, b), (b, a)) if two_classes else ():
+    for a, b, in_turn in pairs:
+        for old, new in ((a, b), (b, a)) if in_turn else ():
             last = photos.captured[lives[old].last_seen_at]
             after = [one.captured_at for one in clusters[new].sightings if one.captured_at > last]
             if lives[old].ended_at is not None and after:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryss.history.looking import APPROACHES, Looks, Photos
-from kryss.history.rates import LOOKS_A_VISIT, OCCUPIED_RATE, Rates, Visits, prior_shifts, shifted_looks, some, visits_of, weights
+from kryss.history.rates import LOOKS_A_VISIT, Rates, Visits, prior_shifts, shifted_looks, some, visits_of, weights
 from kryss.positioning.table import Array
 
 ENDED_BELOW = 0.05
@@ -89,7 +89,7 @@ class _Evidence:
 def _evidence(looks: Looks, rates: Rates, visits: Visits) -> _Evidence:
     v = len(visits.thing)
     looked = np.flatnonzero(rates.chance > 0)
-    where, seen, occupied = looks.visit[looked], looks.seen[looked], looks.occupied[looked]
+    where, seen, given = looks.visit[looked], looks.seen[looked], np.isfinite(looks.given[looked])
     number = np.bincount(where, minlength=v)
     weight = np.minimum(1.0, LOOKS_A_VISIT / np.maximum(number, 1))[where][:, None]
     chance = shifted_looks(looks, rates.chance, looked)
@@ -99,11 +99,12 @@ def _evidence(looks: Looks, rates: Rates, visits: Visits) -> _Evidence:
         np.add.at(total, where, weight * np.where(seen[:, None], np.log(np.maximum(chance, 1e-9)), np.log1p(-chance)))
         return total
 
-    # What hides an object does not hide that another one stands in its place.
-    taken = np.bincount(where[occupied], np.full(int(occupied.sum()), np.log1p(-OCCUPIED_RATE)), v)[:, None]
+    # What hides an object hides it from no survey, and not that another one stands in its place.
+    missed = given & ~seen
+    not_hidden = np.bincount(where[missed], np.log1p(-rates.chance[looked[missed]]), v)[:, None]
     plain = np.where(visits.seen[:, None], told(chance), visits.log_missed)
-    glimpse = np.where(visits.seen[:, None], told(np.full((len(where), 1), GLIMPSE)), 0.0) + taken
-    screened = np.where(occupied[:, None], chance, SCREENED_RATE * chance)
+    glimpse = np.where(visits.seen[:, None], told(np.full((len(where), 1), GLIMPSE)), 0.0) + not_hidden
+    screened = np.where(given[:, None], chance, SCREENED_RATE * chance)
     times = np.bincount(looks.visit[looks.seen], minlength=v)
     stray = np.log(STRAY) + np.log(STRAY_AGAIN) * (times - 1) - np.log(np.maximum(number, 1))
     says = visits.seen | visits.looked

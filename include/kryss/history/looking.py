@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from kryss.history.evidence import Evidence
 from kryss.history.identity import SAME_PLACE_CHI2, chi2
+from kryss.history.surveys import SurveyLook
 from kryss.history.views import Cameras
-from kryss.model import FusedObject
+from kryss.model import FusedObject, Sighting
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
 from kryss.positioning.table import Array, Codes, codes, families
 
@@ -39,23 +41,35 @@ TWIN_M = 10.0
 """Two clusters of one kind so close to each other may be one thing."""
 VISIT_PAUSE_S = 600.0
 """Looks at an object with a longer pause between them are two visits."""
+OCCUPIED_RATE = 0.90
+"""A photo that shows another sign where this one stood was neither too far nor hidden: only the detector can have erred."""
+SURVEY = "survey"
+"""``Sighting.method`` of what a survey lists; its ``sequence_id`` is the survey's."""
 APPROACHES = 6
 """Sides of an object, each a sixth of the circle."""
 MISREAD_SHARE = 0.2
 """Of two classes in one place, of each of which no larger part was seen in a visit with the other, one stood after the other."""
 CHUNK = 4096
 
+Twins = tuple[int, int, bool]
+"""Two clusters in one place, and whether one stood after the other."""
+
+
+def look_of(one: Sighting) -> str:
+    """The id of the photo, or of the survey, that shows it."""
+    return one.sequence_id if one.method == SURVEY else one.image_id
+
 
 @dataclass(frozen=True)
 class Photos:
-    """The ``n`` photos that looked with a pose, or that show something, by capture time, then id."""
+    """The ``n`` photos that looked with a pose, or that show something, and the surveys, by capture time, then id."""
 
     ids: list[str]
     captured: list[datetime]
     time: Array
     """seconds since 1970"""
     model: Codes
-    """index into ``models`` of the effective one; -1 of those that only surveys made"""
+    """index into ``models`` of the effective one; a survey is its own"""
     models: tuple[str, ...]
     posed: NDArray[np.intp]
     """(p,) the photos that have a pose and were searched"""
@@ -72,10 +86,12 @@ class Photos:
         searched = {image_id: one for image_id, one in looks.items() if image_id in evidence.poses}
         captured = {image_id: image.captured_at for image_id, (image, _) in searched.items()}
         model_of = {image_id: key for image_id, (_, key) in searched.items()}
+        captured |= {survey.id: survey.captured_at for survey in evidence.surveys}
+        model_of |= {survey.id: survey.id for survey in evidence.surveys}
         for cluster in evidence.objects:
             for one in cluster.sightings:
-                captured.setdefault(one.image_id, one.captured_at)
-                model_of.setdefault(one.image_id, one.model_key)
+                captured.setdefault(look_of(one), one.captured_at)
+                model_of.setdefault(look_of(one), one.model_key)
         ids = sorted(captured, key=lambda image_id: (captured[image_id], image_id))
         posed = [row for row, image_id in enumerate(ids) if image_id in searched]
         images = [searched[ids[row]][0] for row in posed]
@@ -127,7 +143,7 @@ class Things:
     @staticmethod
     def of(clusters: Sequence[FusedObject], facing: Sequence[float | None], photos: Photos) -> Things:
         rows = sorted(
-            (k, photos.index[one.image_id], n) for k, each in enumerate(clusters) for n, one in enumerate(each.sightings)
+            (k, photos.index[look_of(one)], n) for k, each in enumerate(clusters) for n, one in enumerate(each.sightings)
         )
         seen = [clusters[k].sightings[n] for k, _, n in rows]
         kind, classes = codes(one.class_name for one in clusters)
@@ -153,7 +169,7 @@ class Things:
             sighting_thing=np.array([k for k, _, _ in rows], dtype=np.int64),
             sighting_photo=np.array([photo for _, photo, _ in rows], dtype=np.int64),
             sighting_camera=xy([one.camera_lon for one in seen], [one.camera_lat for one in seen]),
-            by_camera=np.array([one.method != "survey" for one in seen], dtype=bool),
+            by_camera=np.array([one.method != SURVEY for one in seen], dtype=bool),
         )
 
     def __len__(self) -> int:
@@ -170,38 +186,71 @@ class Looks:
     expected: NDArray[np.bool_]
     """False: nothing was expected, but it was seen"""
     range_m: Array
-    occupied: NDArray[np.bool_]
-    """Shows another thing in its place."""
+    given: Array
+    """How likely it shows the object, where that is known: of a survey, and of a photo that shows another thing in its place,
+    from which nothing hides it; NaN of others"""
     visit: Codes
     """0, 1, ... over all objects"""
     approach: Codes
     """The side from which the photo looks, of :data:`APPROACHES`; 0 if nothing was expected"""
 
 
-def looks_at(clusters: Sequence[FusedObject], things: Things, photos: Photos) -> Looks:
+def looks_at(things: Things, photos: Photos, surveys: Sequence[SurveyLook], pairs: Sequence[Twins]) -> Looks:
     """Every look that says something of an object."""
     n = max(len(photos.ids), 1)
-    parts = [np.zeros((0, 4))]
-    parts += _expected(things, photos)
-    found = np.concatenate(parts)
+    found = np.concatenate([np.zeros((0, 4)), *_expected(things, photos)])
     expected = found[:, 0].astype(np.int64) * n + found[:, 1].astype(np.int64)
     shown = np.unique(things.sighting_thing * n + things.sighting_photo)
-    occupied, unclear = _in_its_place(clusters, things, photos, n)
-    key = np.unique(np.concatenate([expected, shown, occupied]))
+    given = _given(things, photos, surveys, pairs, n)
+    alike = [one * n + _photos_of(things, other) for a, b, in_turn in pairs if not in_turn for one, other in ((a, b), (b, a))]
+    unclear = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *alike]))
+    key = np.unique(np.concatenate([expected, shown, given[0]]))
+    key = key[_member(key, shown) | ~_member(key, unclear)]
     seen = _member(key, shown)
-    key = key[seen | ~_member(key, unclear)]
-    seen = _member(key, shown)
-    range_m = np.full(len(key), np.nan)
-    kept = _member(expected, key)
-    range_m[np.searchsorted(key, expected[kept])] = found[kept, 2]
-    approach = np.zeros(len(key), dtype=np.int64)
-    approach[np.searchsorted(key, expected[kept])] = found[kept, 3].astype(np.int64)
-    taken = _member(key, occupied) & ~seen
+
+    def column(keys: Codes, values: Array) -> Array:
+        filled, kept = np.full(len(key), np.nan), _member(keys, key)
+        filled[np.searchsorted(key, keys[kept])] = values[kept]
+        return filled
+
+    range_m, chance = column(expected, found[:, 2]), column(*given)
     thing, photo = key // n, key % n
     time = photos.time[photo] if len(key) else np.zeros(0)
     begins = np.ones(len(key), dtype=bool)
     begins[1:] = (thing[1:] != thing[:-1]) | (time[1:] - time[:-1] > VISIT_PAUSE_S)
-    return Looks(thing, photo, seen, np.isfinite(range_m) | taken, range_m, taken, np.cumsum(begins) - 1, approach)
+    return Looks(
+        thing=thing,
+        photo=photo,
+        seen=seen,
+        expected=np.isfinite(range_m) | np.isfinite(chance),
+        range_m=range_m,
+        given=chance,
+        visit=np.cumsum(begins) - 1,
+        approach=np.nan_to_num(column(expected, found[:, 3])).astype(np.int64),
+    )
+
+
+def _given(things: Things, photos: Photos, surveys: Sequence[SurveyLook], pairs: Sequence[Twins], n: int) -> tuple[Codes, Array]:
+    """Sorted keys (thing * n + photo) of the looks of which it is known how likely they show the object, and how likely."""
+    keys, chances = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+    for a, b, in_turn in pairs:
+        for one, other in ((a, b), (b, a)) if in_turn else ():
+            keys.append(one * n + _photos_of(things, other))
+            chances.append(np.full(len(keys[-1]), OCCUPIED_RATE))
+    for survey in sorted(surveys, key=lambda one: one.id):
+        rate = np.array([survey.detected.get(name, 0.0) for name in things.classes])[things.kind] if len(things) else np.zeros(0)
+        inside = np.flatnonzero((rate > 0.0) & _inside(survey, things, photos))
+        keys.append(inside * n + photos.index[survey.id])
+        chances.append(rate[inside])
+    key, first = np.unique(np.concatenate(keys), return_index=True)
+    return key, np.concatenate(chances)[first]
+
+
+def _inside(survey: SurveyLook, things: Things, photos: Photos) -> NDArray[np.bool_]:
+    """``(k,)`` whether each thing stands in the area of a survey, however wrong its place is."""
+    area = shapely.transform(shapely.geometry.shape(survey.area), lambda lonlat: photos.frame.to_xy(lonlat[:, 0], lonlat[:, 1]))
+    points = shapely.points(things.place)
+    return np.asarray(shapely.contains(area, points) & (shapely.distance(area.boundary, points) >= 2.0 * things.blur_m))
 
 
 def _member(keys: Codes, of: Codes) -> NDArray[np.bool_]:
@@ -262,22 +311,12 @@ def _polar(offset: Array) -> tuple[Array, Array]:
     return np.hypot(offset[:, 0], offset[:, 1]), np.degrees(np.arctan2(offset[:, 0], offset[:, 1]))
 
 
-def _in_its_place(clusters: Sequence[FusedObject], things: Things, photos: Photos, n: int) -> tuple[Codes, Codes]:
-    """Looks (thing * n + photo, sorted) that show another thing in its place, and those that show what may be this one."""
-    occupied: list[Codes] = [np.zeros(0, dtype=np.int64)]
-    unclear: list[Codes] = [np.zeros(0, dtype=np.int64)]
-    for a, b, successors in twins(clusters, things, photos):
-        for one, other in ((a, b), (b, a)):
-            (occupied if successors else unclear).append(one * n + _photos_of(things, other))
-    return np.unique(np.concatenate(occupied)), np.unique(np.concatenate(unclear))
-
-
 def _photos_of(things: Things, k: int) -> Codes:
     begin, end = np.searchsorted(things.sighting_thing, [k, k + 1])
     return things.sighting_photo[begin:end]
 
 
-def twins(clusters: Sequence[FusedObject], things: Things, photos: Photos) -> Iterator[tuple[int, int, bool]]:
+def twins(clusters: Sequence[FusedObject], things: Things, photos: Photos) -> Iterator[Twins]:
     """Pairs a < b in one place that no photo shows together; whether one stood after the other.
 
     Two signs of different classes, hardly ever seen in one visit, are two things, of which one came in the place of the other.

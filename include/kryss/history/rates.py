@@ -29,8 +29,6 @@ FEW_LOOKS = 20.0
 LEAST, MOST = 0.10, 0.95
 STEPS = 20
 """Rates are rounded to a twentieth: what is believed must not flicker with every photo."""
-OCCUPIED_RATE = 0.90
-"""A photo that shows another sign where this one stood was neither too far nor hidden: only the detector can have erred."""
 HIDDEN, HIDDEN_VISITS = 0.02, 50.0
 """The share of visits that show nothing of what stands, before any is counted, as if it had been found over so many visits."""
 HIDDEN_STEPS = np.array([0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2])
@@ -57,11 +55,12 @@ class Rates:
 def rates_of(looks: Looks, things: Things, photos: Photos) -> Rates:
     """The rates of all looks."""
     shown = np.bincount(looks.visit[looks.seen], minlength=int(looks.visit.max(initial=-1)) + 1)
-    counts = looks.expected & ~looks.occupied & (shown[looks.visit] > looks.seen)
+    known = np.isfinite(looks.given)
+    counts = looks.expected & ~known & (shown[looks.visit] > looks.seen)
     model, ring = photos.model[looks.photo], np.searchsorted(RINGS_M, looks.range_m)
     kind = things.kind[looks.thing]
     chance = _chances(model, kind, ring, looks.seen, counts, _knows(things, photos))
-    chance = np.where(looks.occupied, OCCUPIED_RATE, np.where(looks.expected, chance, 0.0))
+    chance = np.where(known, looks.given, np.where(looks.expected, chance, 0.0))
     visits = visits_of(looks, chance)
     own = _own(looks, chance, np.flatnonzero(counts & (chance > 0)), visits, len(things))
     return Rates(chance, _hidden(visits, own), own)
@@ -197,5 +196,5 @@ def some(numbers: Codes, n: int) -> NDArray[np.bool_]:
 
 
 def shifted_looks(looks: Looks, chance: Array, rows: NDArray[np.intp]) -> Array:
-    """``(m, z)`` chances of some looks. That another thing stands in the place is seen whatever the object's own rates are."""
-    return np.where(looks.occupied[rows, None], chance[rows, None], shifted(chance[rows]))
+    """``(m, z)`` chances of some looks: shifted, but for those that are given."""
+    return np.where(np.isfinite(looks.given[rows, None]), chance[rows, None], shifted(chance[rows]))
