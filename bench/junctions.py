@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "include"))
 
 from kryss.roads.consolidate import clusters_of, islands, near_pairs, node_order  # noqa: E402
-from kryss.roads.junctions import is_drivable, known_runs, network_from_overpass  # noqa: E402
 from kryss.roads.network import RoadNetwork, intersections_of  # noqa: E402
+from kryss.roads.osm_network import is_drivable, known_runs, network_from_overpass  # noqa: E402
 from kryss.roads.overpass import Element  # noqa: E402
 from kryss.roads.pbf import read_pbf  # noqa: E402
 from kryss.roads.streets import Metres, streets_of  # noqa: E402

@@ -23,9 +23,10 @@ from kryss.demo.playback.nvdb import NvdbServer
 from kryss.demo.playback.overpass import OverpassServer
 from kryss.demo.playback.roads import JunctionsServer
 from kryss.http import RateLimiter, RequestFailed, ServiceError
-from kryss.roads.junctions import JunctionsError, intersections_from_points, load_junctions, network_from_nvdb, read_points
+from kryss.roads.junctions import JunctionsError, intersections_from_points, load_junctions, read_points
 from kryss.roads.network import intersections_of
 from kryss.roads.nvdb import NvdbClient, covering_ring, kommune_filter, polygon_filter
+from kryss.roads.nvdb_network import network_from_nvdb
 from kryss.roads.overpass import OverpassClient, boundary_query, poly_filter, slot_wait_s
 from kryss.roads.wkt import utm33, wgs84_from_wkt
 

@@ -16,8 +16,9 @@ from shapely import LineString, Point
 
 from kryss.model import Intersection
 from kryss.roads.areas import ground_distance_m
-from kryss.roads.junctions import network_from_nvdb, network_from_overpass, speed_kmh
 from kryss.roads.network import Control, RoadNetwork, intersections_of, kind_table
+from kryss.roads.nvdb_network import network_from_nvdb
+from kryss.roads.osm_network import network_from_overpass, speed_kmh
 from kryss.roads.streets import RoadLink, end_counts
 
 SOURCES = ("nvdb", "osm")

@@ -13,8 +13,9 @@ from osmium.osm.mutable import Node, Way
 
 from kryss.config import MunicipalityConfig, Settings
 from kryss.roads.areas import with_areas
-from kryss.roads.junctions import JunctionsError, intersections_for, load_junctions, network_from_overpass
+from kryss.roads.junctions import JunctionsError, intersections_for, load_junctions
 from kryss.roads.network import intersections_of
+from kryss.roads.osm_network import network_from_overpass
 from kryss.roads.pbf import PbfError, read_pbf
 
 SETTINGS = Settings.from_env({"KRYSS_DATABASE_URL": "postgresql://nowhere/none"})

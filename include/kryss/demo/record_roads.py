@@ -17,8 +17,9 @@ import shapely
 from shapely.geometry import shape
 
 from kryss.demo.area import RoadsKind
-from kryss.roads.junctions import nvdb_answers, read_points
+from kryss.roads.junctions import read_points
 from kryss.roads.nvdb import NvdbClient
+from kryss.roads.nvdb_network import nvdb_answers
 from kryss.roads.overpass import OverpassClient, unique
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """NVDB API Les v4 of Statens vegvesen: the road network and the road objects that make a junction (contracts/nvdb-api.md).
 
-Answers are kept as the service gives them (``objekter``); ``junctions.py`` reads them, ``record`` writes them down. Always
+Answers are kept as the service gives them (``objekter``); ``nvdb_network.py`` reads them, ``record`` writes them down. Always
 asked with srid=5973, which avoids the latitude-first order of srid=4326.
 """
 

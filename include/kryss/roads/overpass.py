@@ -1,6 +1,6 @@
 """OpenStreetMap through the Overpass API: roads, control nodes and municipality boundaries (contracts/osm-overpass.md).
 
-Answers are kept as elements; ``junctions.py`` and ``boundary.py`` read them, ``record`` writes them down.
+Answers are kept as elements; ``osm_network.py`` and ``boundary.py`` read them, ``record`` writes them down.
 """
 
 from __future__ import annotations
