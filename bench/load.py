@@ -2,11 +2,11 @@
 
     ./kryss bench load [--rows 50000 --rows 1000000] [--only floor ours noop latency ...] [--json FILE] [--report FILE]
 
-Every contestant gets the same list of `StreetObject` and a database of its own with half of the rows in it, with other values: half
-of the load are updates, half are new. The floor is what a careful person writes in SQL: encoding by the csv module, COPY to a
-temporary table, one guarded upsert into a table with a primary key and a GiST index on the place. All but ours keep no history:
-an update destroys what was known before. `ours` is `Tx.write_objects`, with history in both clocks and all its constraints.
-Processor seconds are those of this program and of the server together.
+Every contestant gets the same list of `StreetObject` and a database of its own that knows half of the rows, with other values:
+half of the load are updates, half are new. The floor is what a careful person writes in SQL: encoding by the csv module, COPY to
+a temporary table, one guarded upsert into a table with a primary key and a GiST index on the place. All but ours keep no
+history: an update destroys what was known before. `ours` is `Tx.write_objects`, with history in both clocks and all its
+constraints. Processor seconds are those of this program and of the server together.
 """
 
 from __future__ import annotations
@@ -111,14 +111,13 @@ def known_before(objects: list[StreetObject]) -> Iterator[StreetObject]:
 
 
 def record(one: StreetObject) -> tuple[Any, ...]:
-    """The values of COLUMNS as Python has them; the place as EWKT."""
-    gaps = one.absences
+    """The values of COLUMNS as Python has them; the place as EWKT. None of these objects was ever absent."""
     return (
         CODE, one.id, one.class_name, f"SRID=4326;POINT({one.lon} {one.lat})", *one.covariance, one.error_radius_m,
         one.first_seen_at, one.last_seen_at, one.ended_at, one.status, one.standing_probability,
         [image_id for image_id, _ in one.evidence], [ordinal for _, ordinal in one.evidence], list(one.misses), one.facing_deg,
         one.height_m, one.height_sigma_m, one.model_key, one.method, one.began_after,
-        *([[getattr(gap, name) for gap in gaps] for name in ("gone_after", "gone_by", "back_after", "back_by")] if gaps else [None] * 4),
+        None, None, None, None,
         one.replaced_by, "evidence",
     )  # fmt: skip
 
@@ -179,7 +178,8 @@ def make_target(cluster: Cluster, name: str) -> Target:
         tx.upsert_municipality(Municipality(CODE, "Trondheim", "NO", {"type": "Polygon", "coordinates": [ring]}))
     with target.cursor() as cursor:
         cursor.execute(
-            f"CREATE SCHEMA bench; CREATE TABLE bench.object AS SELECT {', '.join(COLUMNS)} FROM kryss.object_version WITH NO DATA; "
+            f"CREATE SCHEMA bench; "
+            f"CREATE TABLE bench.object AS SELECT {', '.join(COLUMNS)} FROM kryss.object_version WITH NO DATA; "
             f"ALTER TABLE bench.object ADD PRIMARY KEY (code, object_id); CREATE INDEX ON bench.object USING gist (geom)"
         )
         cursor.execute(
@@ -358,28 +358,32 @@ def check(target: Target, contestant: Contestant, objects: list[StreetObject]) -
 
 
 def race(cluster: Cluster, rows: int, only: set[str], limit_s: float, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each contestant's load, and the same load again. ``before``: results of fewer rows; who would take too long by them is left
+    out."""
     objects = made_objects(rows)
-    found = []
-    for key, contestant in CONTESTANTS.items():
-        if key not in only:
-            continue
+    found: list[dict[str, Any]] = []
+    for key in (key for key in CONTESTANTS if key in only):
         smaller = [one for one in before if one["key"] == key and "seconds" in one]
         if smaller and (expected := smaller[-1]["seconds"] * rows / smaller[-1]["rows"]) > limit_s:
             found.append({"key": key, "rows": rows, "expected_s": expected})
             continue
-        target = make_target(cluster, f"{key.replace('-', '_')}_{rows}")
-        (ours if contestant.history else floor)(target, known_before(objects))
-        target.ask("VACUUM ANALYZE")
-        given = contestant.prepare(objects)
-        found.append({"key": key, "rows": rows, **measure(cluster, target, lambda: contestant.load(target, given))})
-        check(target, contestant, objects)
-        if "noop" in only and key in ("floor", "ours"):
-            again = measure(cluster, target, lambda: contestant.load(target, given))
-            found.append({"key": f"{key}, the same again", "rows": rows, **again})
-        del given
-        drop(cluster, target)
-        print(line(found[-1] if key not in ("floor", "ours") or "noop" not in only else found[-2]), file=sys.stderr, flush=True)
+        for result in run(cluster, key, objects, again="noop" in only and key in ("floor", "ours")):
+            found.append(result)
+            print(f"{result['key']}, {rows} rows: {result['seconds']:.1f} s", file=sys.stderr, flush=True)
     return found
+
+
+def run(cluster: Cluster, key: str, objects: list[StreetObject], again: bool) -> Iterator[dict[str, Any]]:
+    contestant, rows = CONTESTANTS[key], len(objects)
+    target = make_target(cluster, f"{key.replace('-', '_')}_{rows}")
+    (ours if contestant.history else floor)(target, known_before(objects))
+    target.ask("VACUUM ANALYZE")
+    given = contestant.prepare(objects)
+    yield {"key": key, "rows": rows, **measure(cluster, target, lambda: contestant.load(target, given))}
+    check(target, contestant, objects)
+    if again:
+        yield {"key": f"{key}, the same again", "rows": rows, **measure(cluster, target, lambda: contestant.load(target, given))}
+    drop(cluster, target)
 
 
 def drop(cluster: Cluster, target: Target) -> None:
@@ -489,10 +493,6 @@ def box(west: float, south: float, metres: float) -> str:
 # -- telling ----------------------------------------------------------------------------------------------------------------
 
 
-def line(one: dict[str, Any]) -> str:
-    return f"{one['key']}, {one['rows']} rows: " + (f"{one['seconds']:.1f} s" if "seconds" in one else "left out")
-
-
 def name_of(key: str) -> str:
     plain, _, rest = key.partition(",")
     return CONTESTANTS[plain].name + (f",{rest}" if rest else "")
@@ -509,7 +509,7 @@ def report(results: dict[str, Any]) -> str:
         loads = [one for one in results["loads"] if one["rows"] == rows]
         base = next((one for one in loads if one["key"] == "floor"), None)
         told += [
-            f"{rows:,} rows, half of them updates:".replace(",", " "),
+            f"{rows:,} rows, half of them updates:",
             "",
             "| load | seconds | rows/s | to the floor | processor s | to the floor | WAL MB | rows written |",
             "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -541,24 +541,19 @@ def report(results: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="kryss bench load", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--rows", type=int, action="append", metavar="N", help="rows of a load; may be repeated (50000 and 1000000)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--rows", type=int, action="append", metavar="N", help="rows of a load; may be repeated (50000 and 1000000)")
+    add(
         "--only",
         nargs="+",
         choices=[*CONTESTANTS, "noop", "latency"],
         metavar="NAME",
-        help=", ".join(CONTESTANTS) + ", noop, latency",
+        help=f"{', '.join(CONTESTANTS)}, noop, latency",
     )
-    parser.add_argument(
-        "--objects", type=int, default=1_000_000, metavar="N", help=f"objects with {NIGHTS} versions each for the latencies"
-    )
-    parser.add_argument(
-        "--limit", type=float, default=20, metavar="MINUTES", help="leave out loads that the smaller size expects to take longer"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the tables as Markdown")
+    add("--objects", type=int, default=1_000_000, metavar="N", help=f"objects with {NIGHTS} versions each, for the latencies")
+    add("--limit", type=float, default=20, metavar="MINUTES", help="leave out loads that should take longer, by the smaller size")
+    add("--json", type=Path, metavar="FILE", help="write the figures")
+    add("--report", type=Path, metavar="FILE", help="write the tables as Markdown")
     options = parser.parse_args()
     only = set(options.only or [*CONTESTANTS, "noop", "latency"])
     results: dict[str, Any] = {"settings": {}, "loads": [], "latencies": []}
