@@ -147,6 +147,23 @@ def test_record_without_a_block_is_passed_over_and_costs_nothing_else(missing: s
     assert {i.members[0] for i in intersections_of(network_from_nvdb(answers), road_map.boundary())} == road_map.INSIDE
 
 
+def test_item_that_cannot_be_read_is_counted_and_costs_nothing_else(road_map: ModuleType, tmp_path: Path) -> None:
+    answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
+    good = intersections_of(network_from_nvdb(answers), road_map.boundary())
+    (segment,) = (item for item in answers["segments"] if item["veglenkesekvensid"] == 9040)
+    broken = {**segment, "veglenkesekvensid": 1, "geometri": {"wkt": "LINESTRING (1", "srid": 5973}}
+    nameless = {key: value for key, value in segment.items() if key != "startnode"}
+    answers["segments"] += [broken, nameless]
+    answers["objects-105"].append({"id": 7, "geometri": {"wkt": "POINT (1 2)", "srid": 1}})
+    network = network_from_nvdb(answers)
+    assert network.left_out == {
+        "objects-105: geometry that is no WKT of a known srid": 1,
+        "segments: geometry that is no WKT of a known srid": 1,
+        "segments: no startnode": 1,
+    }
+    assert intersections_of(network, road_map.boundary()) == good
+
+
 def test_node_that_was_not_in_the_answer_is_placed_at_the_end_of_its_link(road_map: ModuleType, tmp_path: Path) -> None:
     answers = read(road_map.write_area(tmp_path / "area", "nvdb"), "nvdb")
     answers["nodes"] = []

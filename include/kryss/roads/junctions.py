@@ -81,6 +81,8 @@ def load_junctions(
         return with_areas(intersections_from_points(read_points(source), boundary, str(source)), area)
     else:
         raise TypeError(f"roads {kind!r} need their client, not {source!r}")
+    if network.left_out:
+        log.warning("%s: left out %s", kind, ", ".join(f"{count} ({reason})" for reason, count in network.left_out.items()))
     found = intersections_of(network, boundary, default_limit_kmh)
     log.info("%s: %d links, %d nodes, %d intersections", kind, len(network.links), len(network.nodes), len(found))
     return with_areas(found, area)

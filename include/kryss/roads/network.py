@@ -60,6 +60,8 @@ class RoadNetwork:
     links: tuple[RoadLink, ...]
     nodes: dict[str, Position] = field(hash=False)
     controls: tuple[Control, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict, hash=False)
+    """Reason -> how many items of the source could not be used."""
 
 
 @dataclass(frozen=True, slots=True)

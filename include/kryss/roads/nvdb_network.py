@@ -6,7 +6,8 @@ Which values mean what is in ``nvdb_terms.csv`` and ``junction_kinds.csv``.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,8 @@ from kryss.roads.network import Control, RoadNetwork, kind_table
 from kryss.roads.nvdb import JUNCTION, SIGNALS, SPEED_LIMIT, NvdbClient, polygon_filter
 from kryss.roads.streets import LimitStretch, Position, RoadLink
 from kryss.roads.wkt import utm33, wgs84_from_wkt
+
+log = logging.getLogger(__name__)
 
 REGISTERED_WITHIN_M = 30.0
 """A junction record of no known type names the junction within this distance."""
@@ -40,17 +43,33 @@ def nvdb_answers(client: NvdbClient, boundary: Json) -> dict[str, list[Json]]:
 
 def network_from_nvdb(answers: Mapping[str, Iterable[Json]]) -> RoadNetwork:
     """The centre lines that cars may use, with junction records (37), signals (89) and speed limits (105)."""
-    links = _nvdb_links(answers["segments"], _nvdb_limits(answers["objects-105"]))
+    left_out: Counter[str] = Counter()
+    readable = {name: [item for item in items if _is_readable(name, item, left_out)] for name, items in answers.items()}
+    links = _nvdb_links(readable["segments"], _nvdb_limits(readable["objects-105"]))
     nodes: dict[str, Position] = {}
     for link in links:
         nodes.setdefault(link.start, link.line[0])
         nodes.setdefault(link.end, link.line[-1])
-    for node in answers["nodes"]:
+    for node in readable["nodes"]:
         point = _geometry(node)
         if str(node["id"]) in nodes and point is not None:
             nodes[str(node["id"])] = (point.x, point.y)
-    controls = tuple(_nvdb_controls(answers["objects-37"], answers["objects-89"]))
-    return RoadNetwork(source="nvdb", links=links, nodes=nodes, controls=controls)
+    controls = tuple(_nvdb_controls(readable["objects-37"], readable["objects-89"]))
+    return RoadNetwork("nvdb", links, nodes, controls, dict(sorted(left_out.items())))
+
+
+def _is_readable(name: str, item: Json, left_out: Counter[str]) -> bool:
+    """Whether an item has what is needed of its kind; counts why not."""
+    needed = ("veglenkesekvensid", "startnode", "sluttnode") if name == "segments" else ("id",)
+    reason = next((f"{name}: no {key}" for key in needed if key not in item), None)
+    try:
+        _geometry(item)
+    except ValueError:
+        reason = reason or f"{name}: geometry that is no WKT of a known srid"
+    if reason:
+        left_out[reason] += 1
+        log.info("nvdb: left out %s (%s)", item.get("href") or item.get("id"), reason)
+    return reason is None
 
 
 def _nvdb_links(segments: Iterable[Json], limits: Sequence[_Limit]) -> tuple[RoadLink, ...]:
