@@ -171,7 +171,9 @@ def test_node_that_was_not_in_the_answer_is_placed_at_the_end_of_its_link(road_m
     assert crossing.id == "nvdb:100" and place(road_map, crossing, 0, 0) < 0.05
 
 
-@pytest.mark.parametrize("tag", [{"access": "private"}, {"motor_vehicle": "no"}, {"area": "yes"}, {"highway": "footway"}])
+@pytest.mark.parametrize(
+    "tag", [{"access": "private"}, {"motor_vehicle": "no"}, {"motorcar": "no"}, {"area": "yes"}, {"highway": "footway"}]
+)
 def test_way_that_cars_may_not_use_makes_no_junction(tag: dict, road_map: ModuleType, tmp_path: Path) -> None:
     elements = read(road_map.write_area(tmp_path / "area", "overpass"), "osm")
     next(e for e in elements if e["id"] == 35)["tags"].update(tag)

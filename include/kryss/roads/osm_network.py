@@ -75,6 +75,7 @@ def is_drivable(way: Element) -> bool:
         and tags.get("area") != "yes"
         and tags.get("access") not in ("private", "no")
         and tags.get("motor_vehicle") != "no"
+        and tags.get("motorcar") != "no"
         and len(way.get("nodes", ())) >= 2
         and len(way.get("geometry") or ()) == len(way["nodes"])
     )
