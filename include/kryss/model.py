@@ -224,7 +224,7 @@ class Intersection:
     """A junction with a centre, an area polygon and the speed limit that shaped it."""
 
     id: str
-    """From its source: ``nvdb:<node id>``, ``osm:<smallest node id>``, ``area:<feature id>``, as it was first found. Never from row order."""
+    """From its source, as it was first found: ``nvdb:<smallest node id>``, ``osm:<smallest node id>``, ``area:<feature id>``."""
     source: str
     lon: float
     lat: float
