@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import shapely
+from shapely.geometry import mapping, shape
+
+from kryss.positioning.frame import distance_m, frame_for, is_position
+
+DEFAULT_CLASS = "object--traffic-light--general-upright"
+SAME_TOWN_M = 50_000.0
+"""Where the municipality is not known: a row farther than this from the middle of the others is not in it."""
+AROUND_M = 100.0
+"""The municipality of surveys alone ends so far outside the outermost things."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +37,152 @@ class SurveyLook:
     """GeoJSON Polygon or MultiPolygon, WGS84."""
     detected: Mapping[str, float]
     """By class, the probability that it lists one that stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyedThing:
+    """One row of a survey."""
+
+    row: int
+    """Its line in the file; the header is line 1."""
+    class_name: str
+    lon: float
+    lat: float
+    facing_deg: float | None = None
+    name: str | None = None
+    """What the source calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one source listed on one day."""
+
+    source: str
+    surveyed_at: datetime
+    """Midnight (UTC) of the day."""
+    accuracy_m: float
+    """One-axis standard deviation of a position."""
+    complete: bool
+    """Whether it lists all things of its classes in the municipality; of a partial one no absence follows."""
+    things: tuple[SurveyedThing, ...]
+    rejected: tuple[tuple[int, str], ...] = ()
+    """Line and reason of each row that was not used."""
+
+    @property
+    def id(self) -> str:
+        return f"survey:{self.surveyed_at.date()}:{self.source}"
+
+    @property
+    def classes(self) -> frozenset[str]:
+        return frozenset(thing.class_name for thing in self.things)
+
+
+class SurveyError(ValueError):
+    """A survey that cannot be used at all."""
+
+
+def read_survey(
+    path: str | Path,
+    surveyed_on: date,
+    *,
+    source: str | None = None,
+    class_name: str = DEFAULT_CLASS,
+    accuracy_m: float = 1.0,
+    complete: bool = True,
+    boundary: Mapping[str, Any] | None = None,
+) -> Survey:
+    """The survey in a CSV file with the columns ``lat``, ``lon`` and perhaps ``class``, ``facing`` (degrees), ``id``.
+
+    ``source``: its name; without it the file's. ``class_name``: of rows that have none. ``boundary``: GeoJSON of the
+    municipality, where that is known; rows outside it are rejected. Bad rows are rejected with their reason.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = {name: (name or "").strip().casefold() for name in reader.fieldnames or ()}
+            missing = {"lat", "lon"} - set(columns.values())
+            if missing:
+                raise SurveyError(f"{path}: no column {' and '.join(sorted(missing))}; it has: {', '.join(columns) or 'nothing'}")
+            rows = [
+                (reader.line_num, {columns[name]: (value or "").strip() for name, value in row.items() if name in columns})
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SurveyError(f"{path}: cannot be read as CSV: {error}") from None
+    rejected: dict[int, str] = {}
+    read = list(_things(rows, class_name, rejected))
+    kept = list(_once(_inside(read, boundary, rejected), rejected))
+    if not kept:
+        reasons = "; ".join(sorted(set(rejected.values()))) or "there are none"
+        raise SurveyError(f"{path}: no row can be used: {reasons}")
+    surveyed_at = datetime(surveyed_on.year, surveyed_on.month, surveyed_on.day, tzinfo=UTC)
+    return Survey(source or path.stem, surveyed_at, accuracy_m, complete, tuple(kept), tuple(sorted(rejected.items())))
+
+
+def _things(rows: Iterable[tuple[int, Mapping[str, str]]], class_name: str, rejected: dict[int, str]) -> Iterator[SurveyedThing]:
+    for line, row in rows:
+        lon, lat = _number(row.get("lon", "")), _number(row.get("lat", ""))
+        facing = row.get("facing", "")
+        turned = _number(facing) if facing else None
+        if lon is None or lat is None:
+            rejected[line] = "lat or lon is no number"
+        elif facing and turned is None:
+            rejected[line] = "facing is no number"
+        elif not is_position(lon, lat):
+            rejected[line] = "lat and lon are swapped" if is_position(lat, lon) else "lat and lon are no place"
+        else:
+            front = None if turned is None else round(turned % 360.0, 1) % 360.0
+            yield SurveyedThing(line, row.get("class") or class_name, lon, lat, front, row.get("id") or None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _inside(
+    things: Iterable[SurveyedThing], boundary: Mapping[str, Any] | None, rejected: dict[int, str]
+) -> Iterator[SurveyedThing]:
+    things = list(things)
+    if boundary is not None:
+        region = shape(boundary)
+        shapely.prepare(region)
+    middle_lon, middle_lat = (float(np.median([getattr(one, axis) for one in things] or [0.0])) for axis in ("lon", "lat"))
+
+    def holds(lon: float, lat: float) -> bool:
+        if boundary is not None:
+            return bool(region.covers(shapely.Point(lon, lat)))
+        return is_position(lon, lat) and distance_m(lon, lat, middle_lon, middle_lat) <= SAME_TOWN_M
+
+    for one in things:
+        if holds(one.lon, one.lat):
+            yield one
+        else:
+            where = "lies outside the municipality" if boundary is not None else "lies far from all others"
+            rejected[one.row] = "lat and lon are swapped" if holds(one.lat, one.lon) else where
+
+
+def _once(things: Iterable[SurveyedThing], rejected: dict[int, str]) -> Iterator[SurveyedThing]:
+    """Two rows are the same if they say the same, or have one name."""
+    said: set[object] = set()
+    for one in things:
+        facts: list[object] = [(one.class_name, one.lon, one.lat, one.facing_deg)]
+        facts += [one.name] if one.name is not None else []
+        if said.intersection(facts):
+            rejected[one.row] = "is there twice"
+        else:
+            yield one
+        said.update(facts)
+
+
+def boundary_around(surveys: Iterable[Survey]) -> dict[str, Any]:
+    """GeoJSON Polygon around all that was ever surveyed: the municipality, where nobody says where it ends."""
+    things = [thing for survey in surveys for thing in survey.things]
+    lons, lats = [thing.lon for thing in things], [thing.lat for thing in things]
+    frame = frame_for(lons, lats)
+    hull = shapely.MultiPoint(frame.to_xy(lons, lats)).convex_hull.buffer(AROUND_M, quad_segs=4)
+    return dict(mapping(shapely.orient_polygons(shapely.transform(hull, lambda xy: np.round(frame.to_lonlat(xy), 6)))))
