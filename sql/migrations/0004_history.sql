@@ -200,12 +200,12 @@ SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status, v.standing
 FROM kryss.object_version v
 LEFT JOIN kryss.assignment a ON a.code = v.code AND a.object_id = v.object_id AND upper_inf(a.system)
 LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system)
-WHERE upper_inf(v.system) AND upper_inf(v.valid);
+WHERE v.known_to IS NULL AND v.ended_at IS NULL;
 COMMENT ON VIEW kryss.object_now IS 'Objects believed to stand now, with their junction.';
 
 CREATE VIEW kryss.object_history AS
 SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status,
-       v.first_seen_at AS valid_from, v.ended_at AS valid_to, lower(v.system) AS known_from, upper(v.system) AS known_to,
+       v.first_seen_at AS valid_from, v.ended_at AS valid_to, lower(v.system) AS known_from, v.known_to,
        v.reason, v.began_after, v.last_seen_at, coalesce(cardinality(v.gone_by), 0) AS absences, v.replaced_by,
        v.standing_probability, v.error_radius_m, v.facing_deg, v.height_m, v.height_sigma_m,
        cardinality(v.evidence_image_ids) AS sightings, cardinality(v.misses) AS misses,
@@ -220,7 +220,7 @@ SELECT v.version || '/' || a.n AS key, v.code, v.object_id, v.class_name, a.gone
 FROM kryss.object_version v
 CROSS JOIN LATERAL unnest(v.gone_after, v.gone_by, v.back_after, v.back_by) WITH ORDINALITY
     AS a (gone_after, gone_by, back_after, back_by, n)
-WHERE upper_inf(v.system);
+WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_absence IS 'Times in which an object did not stand between two sightings, by what is believed now: one row an absence.';
 
 CREATE VIEW kryss.object_event AS
@@ -236,7 +236,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT 'back', b.back_after, b.back_by, NULL, b.n FROM unnest(v.back_after, v.back_by) WITH ORDINALITY AS b (back_after, back_by, n)
 ) AS e (event, not_before, not_after, replaced_by, n)
-WHERE upper_inf(v.system);
+WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_event IS 'What happened in the street, by what is believed now: one row an event, with the two photos that bracket it.';
 
 CREATE VIEW kryss.object_evidence AS
@@ -256,7 +256,7 @@ LEFT JOIN LATERAL (
 ) d ON true
 LEFT JOIN kryss.sighting s
     ON s.code = v.code AND s.image_id = e.image_id AND s.model_key = d.model_key AND s.ordinal = e.ordinal
-WHERE upper_inf(v.system);
+WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_evidence IS
     'What each object is made from, by what is believed now: a row a sighting, with the photo, the box and how far away it was.';
 
@@ -267,7 +267,7 @@ SELECT v.version || '/' || m.n AS key, v.code, v.object_id, v.class_name, v.stat
 FROM kryss.object_version v
 CROSS JOIN LATERAL unnest(v.misses) WITH ORDINALITY AS m (image_id, n)
 LEFT JOIN kryss.image i ON i.code = v.code AND i.id = m.image_id
-WHERE upper_inf(v.system);
+WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_miss IS
     'Photos that should have shown an object after its last sighting and did not, by what is believed now: the evidence for an end.';
 
@@ -283,7 +283,7 @@ CREATE VIEW kryss.intersection_now AS
 SELECT v.version AS key, v.code, v.intersection_id, v.source, v.name, v.kind, v.arms, v.speed_limit_kmh, v.area_method,
        array_to_string(v.members, ',') AS members,
        (SELECT count(*) FROM kryss.assignment a
-        JOIN kryss.object_version o ON o.code = a.code AND o.object_id = a.object_id AND upper_inf(o.system) AND upper_inf(o.valid)
+        JOIN kryss.object_version o ON o.code = a.code AND o.object_id = a.object_id AND o.known_to IS NULL AND o.ended_at IS NULL
         WHERE a.code = v.code AND a.intersection_id = v.intersection_id AND upper_inf(a.system)) AS objects,
        lower(v.system) AS known_since, l.code_version, v.area AS geom
 FROM kryss.intersection_version v
@@ -350,7 +350,7 @@ BEGIN ATOMIC
             UNION ALL
             SELECT v.code, v.geom, NULL, NULL, 1
             FROM kryss.object_version v
-            WHERE (within IS NULL OR v.geom && within) AND upper_inf(v.system) AND upper_inf(v.valid)
+            WHERE (within IS NULL OR v.geom && within) AND v.known_to IS NULL AND v.ended_at IS NULL
         ) p
         CROSS JOIN LATERAL (SELECT floor(ST_Y(p.geom) / 0.0009) AS row_number) r
         CROSS JOIN LATERAL (SELECT 0.0009 / cos(radians((r.row_number + 0.5) * 0.0009)) AS width) w
@@ -406,7 +406,7 @@ BEGIN ATOMIC
            ST_Distance(a.geom::geography, b.geom::geography), b.version, a.version, coalesce(a.geom, b.geom)
     FROM (
         SELECT v.* FROM kryss.object_version v
-        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_1 AND upper(v.system) <= known_2
+        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_1 AND v.known_to <= known_2
     ) b
     FULL JOIN (
         SELECT v.* FROM kryss.object_version v

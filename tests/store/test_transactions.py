@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from kryss.model import Lineage
 from kryss.store import SchemaMissing, StoreError, StoreUnavailable, open_store
 
 PASSWORD = "s3cret-Pa%s"
@@ -50,7 +52,12 @@ def test_municipalities_do_not_wait_for_each_other(store, street, make):
         with store.transaction(code, statement_timeout_s=15) as tx:
             tx.upsert_municipality(make.municipality(code))
             tx.load(**street.stated())
-            counts = tx.write_objects(code, [make.object(1)])
+            tx.write_objects(code, [make.object(2)])
+            counts = tx.write_objects(code, [make.object(1)], lineage=[Lineage(make.object_id(1), "unsupported")])
+            tx.write_intersections(code, make.intersections())
+            tx.write_assignments(code, {make.object_id(1): "osm:1"})
+            tx.remove_images(["99"], "takedown")
+            tx.record_release(replace(make.release(), code=code))
             both_written.wait()
             return counts.new
 
@@ -101,6 +108,13 @@ def test_a_statement_ends_with_the_timeout_of_its_task(town):
         town.transaction("town", statement_timeout_s=0.05),
     ):
         pass
+
+
+def test_a_read_ends_with_the_timeout_of_its_task_too(town, make):
+    with town.transaction("town") as tx:
+        tx.load(images=[replace(make.images()[1], id=str(number)) for number in range(3000)])
+    with pytest.raises(StoreError, match="longer than its timeout"), town.snapshot(statement_timeout_s=0.001) as reader:
+        reader.images("town")
 
 
 def test_a_transaction_writes_its_own_municipality_only(town, make):

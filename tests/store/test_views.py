@@ -227,6 +227,20 @@ def test_every_belief_says_which_program_wrote_it_in_which_run(lived, town, sql)
     assert dict(rows(sql(runs + "GROUP BY 1"))) == {None: 2, "second night": 2}
 
 
+def test_what_a_model_or_an_estimate_says_names_its_source(sql):
+    """Every table and view with a number of a photo or of an object says which model it is of, and how the number was found."""
+    columns = {}
+    for name, column in sql("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'kryss'"):
+        columns.setdefault(name, set()).add(column)
+    seen = {"score", "detections", "misses", "sightings", "standing_probability"}
+    placed = {"range_m", "error_radius_m", "covariance_ee_m2"}
+    assert all("model_key" in found for found in columns.values() if found & (seen | placed))
+    assert all("method" in found for found in columns.values() if found & placed)
+    beliefs = {"object_now", "object_history", "intersection_now"}
+    assert all({"code_version"} <= columns[name] for name in beliefs)
+    assert all("source" in columns[name] for name in columns if name.startswith("intersection") and "coverage" not in name)
+
+
 def test_the_layers_of_the_schema_are_those_that_are_tested_here(sql):
     described = "SELECT f_table_name, lower(type), srid FROM geometry_columns g JOIN pg_views v ON v.viewname = g.f_table_name "
     found = sql(described + "WHERE f_table_schema = 'kryss' AND schemaname = 'kryss'")

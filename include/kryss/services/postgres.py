@@ -143,7 +143,7 @@ def install_binaries(say: Say = log.info) -> Binaries:
     elsewhere = "(or set KRYSS_DATABASE_URL to a PostGIS you have)"
     if not shutil.which("apt-get"):
         raise ServiceError(
-            "no PostgreSQL server with PostGIS is installed, and there is no apt-get here: install PostgreSQL 13 or newer and "
+            "no PostgreSQL server with PostGIS is installed, and there is no apt-get here: install PostgreSQL 14 or newer and "
             f"PostGIS 3 with this system's package manager {elsewhere}"
         )
     prefix = _root_prefix()
