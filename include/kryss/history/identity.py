@@ -50,7 +50,8 @@ def identify(clusters: Sequence[FusedObject], models: Mapping[str, str], before:
     renamed = [one for one in sorted(before.withdrawn, key=lambda one: one.id) if one.id not in {each.id for each in known}]
     ids |= _by_evidence(clusters, renamed, _overlaps(renamed, holders, heirs, models, load), ids)
     lost = [one for number, one in enumerate(known) if not overlaps[number]]
-    ids |= _by_place(clusters, [*lost, *renamed], ids)
+    parts = {index for count in overlaps for index in count}
+    ids |= _by_place(clusters, [index for index in range(len(clusters)) if index not in parts], [*lost, *renamed], ids)
     used = {one.id for one in known} | {one.id for one in renamed} | set(ids.values()) | set(before.ever)
     for index, cluster in enumerate(clusters):
         if index not in ids:
@@ -135,11 +136,13 @@ def _by_evidence(
     return _one_to_one((object_id, index) for *_, object_id, index in claims)
 
 
-def _by_place(clusters: Sequence[FusedObject], lost: Sequence[StreetObject], ids: Mapping[int, str]) -> dict[int, str]:
+def _by_place(
+    clusters: Sequence[FusedObject], new: Sequence[int], lost: Sequence[StreetObject], ids: Mapping[int, str]
+) -> dict[int, str]:
     """Clusters of new evidence at the place of an object of their class that has lost all of its own."""
     taken = set(ids.values())
     free = [one for one in lost if one.id not in taken]
-    waiting = [index for index in range(len(clusters)) if index not in ids]
+    waiting = [index for index in new if index not in ids]
     if not free or not waiting:
         return {}
     places = [(clusters[index].lon, clusters[index].lat) for index in waiting] + [(one.lon, one.lat) for one in free]

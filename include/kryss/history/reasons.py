@@ -54,8 +54,11 @@ def _went(then: StreetObject, now: StreetObject, new: Collection[str]) -> bool:
 
 
 def _came_back(then: StreetObject, now: StreetObject, new: Collection[str]) -> bool:
+    """It was seen again by new photos after it was believed to have gone, or, as is believed only now, had been away."""
     was_gone = then.ended_at is not None and now.ended_at is None
-    return was_gone and now.last_seen_at > then.last_seen_at and any(image_id in new for image_id, _ in now.evidence)
+    was_away = any(absence.back_by > then.last_seen_at for absence in now.absences)
+    seen_again = now.last_seen_at > then.last_seen_at and any(image_id in new for image_id, _ in now.evidence)
+    return (was_gone or was_away) and seen_again
 
 
 def _photos(*versions: StreetObject) -> set[str]:
