@@ -38,7 +38,7 @@ def test_places_that_differ_are_told_with_their_reason(bench: ModuleType, road_m
             writer.add_node(Node(id=number, location=(point["lon"], point["lat"])))
         for way in sorted(ways, key=lambda way: way["id"]):
             writer.add_way(Way(id=way["id"], nodes=way["nodes"], tags=way["tags"]))
-    found = bench.compare(tmp_path / "small.osm.pbf")
+    found = bench.compare(tmp_path / "small.osm.pbf", repeat=0)
     assert (found.ours, found.theirs[bench.FAIR]) == (6, 8)
     (place,) = found.differences
     assert (place.reason, place.ours) == ("roundabout", (("120", "121", "122"),))
@@ -49,7 +49,7 @@ def test_places_that_differ_are_told_with_their_reason(bench: ModuleType, road_m
 @pytest.mark.real
 @pytest.mark.skipif(not HELSINKI.exists(), reason="no ../shared/data")
 def test_helsinki_has_within_5_percent_as_many_junctions_as_osmnx_finds_and_is_faster(bench: ModuleType) -> None:
-    found = bench.compare(HELSINKI)
+    found = bench.compare(HELSINKI, repeat=1)
     assert (found.ways, found.candidates) == (754, 122)
     assert abs(found.off) <= 0.05
     known = {"island between carriageways", "chain cut", "bridge", "roundabout", "two roundabouts", "not joined along the roads"}
