@@ -256,6 +256,39 @@ class Municipality:
     """GeoJSON Polygon or MultiPolygon geometry, WGS84."""
 
 
+@dataclass(frozen=True, slots=True)
+class SurveyedThing:
+    """One sign or light as a survey lists it."""
+
+    line: int
+    """In the file of the survey; the header is line 1."""
+    class_name: str
+    lon: float
+    lat: float
+    facing_deg: float | None = None
+    name: str | None = None
+    """What the source calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one source listed on one day."""
+
+    id: str
+    """``survey:<day>:<source>``: in the evidence of objects, in the place of an image id, with the line as ordinal."""
+    source: str
+    surveyed_at: datetime
+    """Midnight (UTC) of the day."""
+    accuracy_m: float
+    """One-axis standard deviation of a position."""
+    complete: bool
+    """Whether it lists all things of its classes in the municipality; of a partial one no absence follows."""
+    things: tuple[SurveyedThing, ...]
+    """By line."""
+    rejected: tuple[tuple[int, str], ...] = ()
+    """Line and reason of each row that was not used."""
+
+
 PhotoOutcome = Literal["ok", "failed", "gone"]
 """``failed`` is tried again by the next run; ``gone`` was confirmed by a second look and is not."""
 

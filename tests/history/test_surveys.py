@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kryss.history.surveyed import believe_surveys, common_shift
-from kryss.history.surveys import Survey, SurveyedThing, SurveyError, boundary_around, read_survey
-from kryss.model import StreetObject
+from kryss.history.surveys import SurveyError, boundary_around, read_survey
+from kryss.model import StreetObject, Survey, SurveyedThing
 
 DUBLIN = Path(__file__).parents[3] / "shared" / "data" / "dublin-lights-2015" / "lights.csv"
 LIGHT = "object--traffic-light--general-upright"
@@ -28,7 +28,7 @@ def day(year: int) -> datetime:
 def survey(year: int, places: Iterable[tuple[float, float]], complete: bool = True, class_name: str = LIGHT) -> Survey:
     """Things at metres east and north."""
     things = [SurveyedThing(row, class_name, *(HERE + np.array(place) * METRE).tolist()) for row, place in enumerate(places, 2)]
-    return Survey(str(year), day(year), 1.0, complete, tuple(things))
+    return Survey(f"survey:{day(year).date()}:{year}", str(year), day(year), 1.0, complete, tuple(things))
 
 
 def lives(objects: Iterable[StreetObject]) -> list[tuple]:
@@ -177,7 +177,7 @@ def write(path: Path, *lines: str) -> Path:
 def test_bad_rows_are_rejected_with_their_reason(tmp_path: Path) -> None:
     rows = ["53.34,-6.25", "nan,-6.25", "53.341,", "-6.251,53.341", "63.4,10.4", "53.34,-6.25", "91,200", "53.342,-6.252"]
     found = read_survey(write(tmp_path / "lights.csv", "lat,lon", *rows), date(2015, 6, 1))
-    assert [thing.row for thing in found.things] == [2, 9]
+    assert [thing.line for thing in found.things] == [2, 9]
     assert dict(found.rejected) == {
         3: "lat or lon is no number",
         4: "lat or lon is no number",
@@ -227,7 +227,11 @@ def second_survey(first: Survey, rng: np.random.Generator) -> tuple[Survey, set[
     places = np.vstack([moved, new])[rows]
     things = tuple(SurveyedThing(line, LIGHT, *place) for line, place in enumerate(places.tolist(), 2))
     lines_of_new = {int(line) + 2 for line in np.flatnonzero(rows >= len(moved))}
-    return Survey("2017", day(2017), 1.0, True, things), lines_of_new, {first.things[row].row for row in gone}
+    return (
+        Survey("survey:2017-06-01:2017", "2017", day(2017), 1.0, True, things),
+        lines_of_new,
+        {first.things[row].line for row in gone},
+    )
 
 
 @pytest.mark.real

@@ -25,8 +25,7 @@ from scipy.spatial import cKDTree
 
 from kryss.history.evidence import Beliefs
 from kryss.history.identity import OBJECT_NAMESPACE
-from kryss.history.surveys import Survey, SurveyedThing
-from kryss.model import Absence, Lineage, Reason, StreetObject
+from kryss.model import Absence, Lineage, Reason, StreetObject, Survey, SurveyedThing
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
 
 Array = NDArray[np.float64]
@@ -71,7 +70,8 @@ def believe_surveys(
     """
     ordered = sorted(surveys, key=lambda survey: (survey.surveyed_at, survey.source))
     listed = _listed(ordered)
-    things = [_thing(ordered, listings) for listings in listed]
+    classes = [{thing.class_name for thing in survey.things} for survey in ordered]
+    things = [_thing(ordered, classes, listings) for listings in listed]
     ids, lineage = _named(ordered, things, known, withdrawn, ever, replaced)
     objects = [replace(thing, id=object_id) for object_id, thing in zip(ids, things, strict=True)]
     objects.sort(key=lambda one: one.id)
@@ -220,14 +220,16 @@ def _agreement_m(a: Indices, b: Indices, apart: Array) -> float:
     return max(SMALLEST_GATE_M, AGREEING_SIGMAS * float(np.median(apart[mutual])) / RAYLEIGH_MEDIAN)
 
 
-def _thing(surveys: Sequence[Survey], listings: Sequence[Listing]) -> StreetObject:
+def _thing(surveys: Sequence[Survey], classes: Sequence[Collection[str]], listings: Sequence[Listing]) -> StreetObject:
     """What is believed of a thing; its id is empty."""
     rows = [surveys[s].things[t] for s, t in listings]
     weights = np.array([surveys[s].accuracy_m ** -2 for s, _ in listings])
     lon, lat = (float(np.average([getattr(row, axis) for row in rows], weights=weights)) for axis in ("lon", "lat"))
     variance = round(1.0 / float(weights.sum()), 6)
     seen = {surveys[s].surveyed_at for s, _ in listings}
-    covering = [survey for survey in surveys if survey.complete and rows[0].class_name in survey.classes]
+    covering = [
+        survey for survey, listed in zip(surveys, classes, strict=True) if survey.complete and rows[0].class_name in listed
+    ]
     missed = sorted({survey.surveyed_at for survey in covering} - seen)
     first, last = min(seen), max(seen)
     later = [day for day in missed if day > last]
@@ -244,7 +246,7 @@ def _thing(surveys: Sequence[Survey], listings: Sequence[Listing]) -> StreetObje
         status="ended" if later else "standing",
         standing_probability=round(alive, 6),
         ended_at=later[0] if later else None,
-        evidence=tuple(sorted((surveys[s].id, surveys[s].things[t].row) for s, t in listings)),
+        evidence=tuple(sorted((surveys[s].id, surveys[s].things[t].line) for s, t in listings)),
         misses=tuple(survey.id for survey in covering if survey.surveyed_at in later),
         facing_deg=next((row.facing_deg for row in reversed(rows) if row.facing_deg is not None), None),
         method=METHOD,

@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping, shape
 
+from kryss.model import Survey, SurveyedThing
 from kryss.positioning.frame import distance_m, frame_for, is_position
 
 DEFAULT_CLASS = "object--traffic-light--general-upright"
@@ -37,44 +38,6 @@ class SurveyLook:
     """GeoJSON Polygon or MultiPolygon, WGS84."""
     detected: Mapping[str, float]
     """By class, the probability that it lists one that stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class SurveyedThing:
-    """One row of a survey."""
-
-    row: int
-    """Its line in the file; the header is line 1."""
-    class_name: str
-    lon: float
-    lat: float
-    facing_deg: float | None = None
-    name: str | None = None
-    """What the source calls it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What one source listed on one day."""
-
-    source: str
-    surveyed_at: datetime
-    """Midnight (UTC) of the day."""
-    accuracy_m: float
-    """One-axis standard deviation of a position."""
-    complete: bool
-    """Whether it lists all things of its classes in the municipality; of a partial one no absence follows."""
-    things: tuple[SurveyedThing, ...]
-    rejected: tuple[tuple[int, str], ...] = ()
-    """Line and reason of each row that was not used."""
-
-    @property
-    def id(self) -> str:
-        return f"survey:{self.surveyed_at.date()}:{self.source}"
-
-    @property
-    def classes(self) -> frozenset[str]:
-        return frozenset(thing.class_name for thing in self.things)
 
 
 class SurveyError(ValueError):
@@ -117,7 +80,16 @@ def read_survey(
         reasons = "; ".join(sorted(set(rejected.values()))) or "there are none"
         raise SurveyError(f"{path}: no row can be used: {reasons}")
     surveyed_at = datetime(surveyed_on.year, surveyed_on.month, surveyed_on.day, tzinfo=UTC)
-    return Survey(source or path.stem, surveyed_at, accuracy_m, complete, tuple(kept), tuple(sorted(rejected.items())))
+    name = source or path.stem
+    return Survey(
+        id=f"survey:{surveyed_on}:{name}",
+        source=name,
+        surveyed_at=surveyed_at,
+        accuracy_m=accuracy_m,
+        complete=complete,
+        things=tuple(kept),
+        rejected=tuple(sorted(rejected.items())),
+    )
 
 
 def _things(rows: Iterable[tuple[int, Mapping[str, str]]], class_name: str, rejected: dict[int, str]) -> Iterator[SurveyedThing]:
@@ -163,7 +135,7 @@ def _inside(
             yield one
         else:
             where = "lies outside the municipality" if boundary is not None else "lies far from all others"
-            rejected[one.row] = "lat and lon are swapped" if holds(one.lat, one.lon) else where
+            rejected[one.line] = "lat and lon are swapped" if holds(one.lat, one.lon) else where
 
 
 def _once(things: Iterable[SurveyedThing], rejected: dict[int, str]) -> Iterator[SurveyedThing]:
@@ -173,7 +145,7 @@ def _once(things: Iterable[SurveyedThing], rejected: dict[int, str]) -> Iterator
         facts: list[object] = [(one.class_name, one.lon, one.lat, one.facing_deg)]
         facts += [one.name] if one.name is not None else []
         if said.intersection(facts):
-            rejected[one.row] = "is there twice"
+            rejected[one.line] = "is there twice"
         else:
             yield one
         said.update(facts)

@@ -23,6 +23,7 @@ from kryss.model import (
     Release,
     Sighting,
     StreetObject,
+    Survey,
 )
 from kryss.store import rows, tables
 from kryss.store.tables import table
@@ -43,6 +44,8 @@ INTERSECTION = table(tables.Intersection)
 INTERSECTION_VERSION = table(tables.IntersectionVersion)
 ASSIGNMENT = table(tables.Assignment)
 RELEASE = table(tables.Release)
+SURVEY = table(tables.Survey)
+SURVEYED = table(tables.Surveyed)
 
 
 def _without(source: Table, *names: str) -> list[ColumnElement[Any]]:
@@ -246,6 +249,15 @@ class Reader:
         columns = ASSIGNMENT.c.object_id, ASSIGNMENT.c.intersection_id
         found = self._rows(select(*columns).where(ASSIGNMENT.c.code == code, _believed(ASSIGNMENT, known)))
         return dict(sorted((row.object_id, row.intersection_id) for row in found))
+
+    def surveys(self, code: str) -> list[Survey]:
+        """By day, then source."""
+        things: dict[str, list[Row[Any]]] = {}
+        columns = [column for column in SURVEYED.columns if column.name != "geom"]
+        for row in self._rows(select(*columns, *_lon_lat(SURVEYED.c.geom)).where(SURVEYED.c.code == code)):
+            things.setdefault(row.survey_id, []).append(row)
+        found = [rows.to_survey(row, things.get(row.id, [])) for row in self._rows(select(SURVEY).where(SURVEY.c.code == code))]
+        return sorted(found, key=lambda survey: (survey.surveyed_at, survey.source))
 
     def releases(self, code: str) -> list[Release]:
         """In the order in which they were recorded."""

@@ -31,6 +31,8 @@ from kryss.model import (
     Release,
     Sighting,
     StreetObject,
+    Survey,
+    SurveyedThing,
 )
 from kryss.store.copying import NULL, encode_value
 from kryss.store.tables import SRID
@@ -451,6 +453,43 @@ def _to_ring(wkb: Any) -> Line:
 
 def _to_lines(wkb: Any) -> tuple[Line, ...]:
     return tuple(tuple((x, y) for x, y in line.coords) for line in shapely.from_wkb(bytes(wkb)).geoms)
+
+
+def survey_row(code: str, noun: Survey) -> dict[str, Any]:
+    return {
+        "code": code,
+        "id": noun.id,
+        "source": noun.source,
+        "surveyed_at": instant(noun.surveyed_at),
+        "accuracy_m": float(noun.accuracy_m),
+        "complete": noun.complete,
+        "rejected": {str(line): reason for line, reason in noun.rejected},
+    }
+
+
+def surveyed_row(code: str, survey_id: str, noun: SurveyedThing) -> dict[str, Any]:
+    return {
+        "code": code,
+        "survey_id": survey_id,
+        "line": noun.line,
+        "class_name": noun.class_name,
+        "facing_deg": noun.facing_deg,
+        "name": noun.name,
+        "geom": point(noun.lon, noun.lat),
+    }
+
+
+def to_survey(row: Row[Any], things: Iterable[Row[Any]]) -> Survey:
+    listed = (SurveyedThing(one.line, one.class_name, one.lon, one.lat, one.facing_deg, one.name) for one in things)
+    return Survey(
+        id=row.id,
+        source=row.source,
+        surveyed_at=row.surveyed_at,
+        accuracy_m=row.accuracy_m,
+        complete=row.complete,
+        things=tuple(sorted(listed, key=lambda one: one.line)),
+        rejected=tuple(sorted((int(line), reason) for line, reason in row.rejected.items())),
+    )
 
 
 def to_release(row: Row[Any]) -> Release:

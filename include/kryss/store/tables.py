@@ -415,6 +415,35 @@ class Assignment(Base):
     )
 
 
+class Survey(Base):
+    __tablename__ = "survey"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    surveyed_at: Mapped[datetime]
+    accuracy_m: Mapped[float]
+    complete: Mapped[bool] = mapped_column(Boolean)
+    rejected: Mapped[dict[str, Any]]
+    __table_args__ = (_of_municipality(), CheckConstraint("accuracy_m > 0"))
+
+
+class Surveyed(Base):
+    __tablename__ = "surveyed"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    survey_id: Mapped[str] = mapped_column(primary_key=True)
+    line: Mapped[int] = mapped_column(primary_key=True)
+    class_name: Mapped[str]
+    facing_deg: Mapped[float | None]
+    name: Mapped[str | None]
+    geom: Mapped[WKBElement] = _point()
+    __table_args__ = (
+        _references("survey", "code", "survey_id", to=("code", "id"), cascade=True),
+        CheckConstraint("line > 0"),
+        CheckConstraint("facing_deg >= 0 AND facing_deg < 360"),
+        Index("surveyed_geom_idx", "geom", postgresql_using="gist"),
+    )
+
+
 class Release(Base):
     __tablename__ = "release"
     code: Mapped[str] = mapped_column(primary_key=True)

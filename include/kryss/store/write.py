@@ -21,6 +21,7 @@ from kryss.model import (
     Release,
     Sighting,
     StreetObject,
+    Survey,
 )
 from kryss.store import read, rows
 from kryss.store.copying import encode, lines_of
@@ -149,6 +150,16 @@ class Tx(Reader):
                 continue
             self._connection.execute(read.LINEAGE.insert(), rows.lineage_row(self.code, event, self.system_at()))
             self._written.add(read.LINEAGE.name)
+
+    def load_survey(self, survey: Survey) -> Literal["new", "unchanged", "replaced"]:
+        """Keeps a survey with its rows; one of the same day and source that says something else is replaced."""
+        known = {one.id: one for one in self.surveys(self.code)}
+        if known.get(survey.id) == survey:
+            return "unchanged"
+        self._execute("DELETE FROM kryss.survey WHERE code = :code AND id = :id", id=survey.id)
+        self._merge(read.SURVEY, [rows.survey_row(self.code, survey)])
+        self._merge(read.SURVEYED, (rows.surveyed_row(self.code, survey.id, thing) for thing in survey.things))
+        return "replaced" if survey.id in known else "new"
 
     def remove_images(self, image_ids: Iterable[str], reason: Literal["deleted", "takedown"]) -> dict[str, int]:
         """Removes photos and all that hangs on them, from past beliefs too, and remembers not to load them again.
