@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kryss.history import Before, Beliefs, Evidence, Load, believe
+from kryss.history import Before, Beliefs, Evidence, Load, SurveyLook, believe
 from kryss.model import FusedObject, Image, Lineage, Sighting, StreetObject
 from kryss.positioning.fuse import fuse
 
@@ -231,6 +231,73 @@ def test_a_second_sign_on_the_pole_replaces_nothing(town: Town, sign: object) ->
     below = town.street.Thing(THIRTY, 4.0, 0.0, up_m=1.6)
     town.drive("a", [sign]).drive("b", [sign, below], YEAR)
     assert {one.status for one in town.night()} == {"standing"}
+
+
+def test_a_stray_box_in_the_place_of_a_sign_that_went_keeps_it_not_alive(town: Town, sign: object) -> None:
+    for number in range(3):
+        town.drive(f"s{number}", [sign], number * MONTH)
+    last_seen_at = town.night()[0].last_seen_at
+    for number in range(3, 9):
+        town.drive(f"m{number}", [], number * MONTH)
+    images = [one for one in town.images if one.sequence_id == "m6"]
+    town.sightings += [one for one in town.street.sightings(images, [sign]) if one.image_id == "m6-4"]
+    (one,) = town.night()
+    assert ("m6-4", 0) in one.evidence
+    assert (one.status, one.last_seen_at) == ("ended", last_seen_at)
+
+
+def test_a_photo_that_shows_its_like_in_its_place_says_nothing_of_a_fragment(town: Town, sign: object) -> None:
+    for number, name in enumerate("abcdef"):
+        town.drive(name, [sign], number * YEAR)
+    (whole,) = fuse(town.sightings)
+    fragment = replace(whole, sightings=tuple(one for one in whole.sightings if one.sequence_id == "a")[:3])
+    rest = replace(whole, sightings=tuple(one for one in whole.sightings if one not in fragment.sightings))
+    assert {one.ended_at for one in believe(town.evidence([fragment, rest])).objects} == {None}
+    # A like one that stands elsewhere is another one.
+    elsewhere = replace(rest, lon=rest.lon + 0.0002)
+    assert len({one.ended_at for one in believe(town.evidence([fragment, elsewhere])).objects}) == 2
+
+
+def test_a_drive_that_comes_by_again_hours_later_is_another_visit(town: Town, sign: object) -> None:
+    for number in range(4):
+        town.drive(f"a{number}", [sign] * (number < 1), number * timedelta(hours=5))
+    long = [replace(one, sequence_id="all day") for one in town.images]
+    town.images = long
+    town.sightings = [replace(one, sequence_id="all day") for one in town.sightings]
+    (one,) = town.night()
+    assert {miss[:2] for miss in one.misses} == {"a1", "a2", "a3"}
+
+
+def test_a_model_that_never_saw_a_class_misses_none_of_it(town: Town, sign: object) -> None:
+    town.drive("b", [], YEAR).drive("c", [], 2 * YEAR)
+    blind = list(town.images)
+    seen = Town(town.street).drive("a", [sign])
+    poses = town.street.trusted([*seen.images, *blind])
+    two = Evidence(fuse(seen.sightings), {"blind@1": blind, "test@1": seen.images}, poses)
+    assert believe(two).objects[0].misses == ()
+    one = replace(two, looks={"test@1": [*seen.images, *blind]})
+    assert believe(one).objects[0].status == "ended"
+
+
+def test_a_survey_shows_what_it_lists_and_misses_what_it_does_not(town: Town, sign: object) -> None:
+    (whole,) = fuse(town.drive("a", [sign]).sightings)
+    at = town.street.START + YEAR
+    around = {
+        "type": "Polygon",
+        "coordinates": [[[10.39, 63.39], [10.41, 63.39], [10.41, 63.41], [10.39, 63.41], [10.39, 63.39]]],
+    }
+    survey = SurveyLook("survey:2026", at, around, {FIFTY: 0.999})
+    evidence = replace(town.evidence([whole]), surveys=[survey])
+    (missed,) = believe(evidence).objects
+    assert (missed.status, missed.ended_at, missed.misses) == ("ended", at, (survey.id,))
+    row = replace(whole.sightings[0], image_id="row 7", sequence_id=survey.id, captured_at=at, method="survey")
+    (listed,) = believe(replace(evidence, objects=[replace(whole, sightings=(*whole.sightings, row))])).objects
+    assert (listed.status, listed.last_seen_at, listed.misses) == ("standing", at, ())
+    for other in (
+        replace(survey, detected={THIRTY: 0.999}),
+        replace(survey, area={**around, "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}),
+    ):
+        assert believe(replace(evidence, surveys=[other])).objects[0].misses == ()
 
 
 def test_a_sign_seen_in_one_photo_is_unconfirmed_and_ends_sooner(town: Town, sign: object) -> None:
