@@ -316,8 +316,8 @@ class Placed:
     """Ids of the placed photos by the model whose boxes were placed."""
     photos: list[str]
     """Ids of all photos of these sequences, sorted."""
-    known: list[int]
-    """How much the database knew: see ``_extent``."""
+    known: str
+    """What the database knew: see ``_extent``."""
 
 
 @stage("place")
@@ -374,10 +374,12 @@ def _placed(run: Run, key: str, known_now: Reader) -> tuple[Placed, Mapping[str,
     return Placed(sightings, rejected, by_model, sorted(together), _extent(known_now, run.code)), skipped
 
 
-def _extent(known_now: Reader, code: str) -> list[int]:
-    """Counts that no load or removal leaves as they were."""
-    rows = known_now.summary(code)
-    return [rows["images"], rows["photos_ok"], len(known_now.removed_images(code))]
+def _extent(known_now: Reader, code: str) -> str:
+    """A name for what placing depends on in the database: its photos, whose word is taken of each, and what was removed."""
+    looks = (f"{image_id}:{model_key}" for image_id, model_key in known_now.effective_models(code, None).items())
+    return short_hash(
+        [*sorted(known_now.image_ids(code)), *looks, *(f"-{image_id}" for image_id in known_now.removed_images(code))]
+    )
 
 
 @stage("merge")
@@ -489,10 +491,16 @@ def roads(run: Run) -> dict[str, Any]:
 
 
 def _load_roads(run: Run, stage_name: str) -> dict[str, Any]:
+    from kryss.pipeline.surveys import write_junctions_of_lights
     from kryss.roads.identity import keep_ids
     from kryss.roads.junctions import intersections_for
 
     town = municipality(run, refresh=True)
+    if run.config.roads == "objects":
+        with _transaction(run, stage_name) as tx:
+            tx.upsert_municipality(town)
+            counts = write_junctions_of_lights(tx, run.code, tx.objects(run.code), run.config.area)
+        return {"junctions": asdict(counts)}
     junctions = intersections_for(run.config, run.settings, town.boundary)
     with _transaction(run, stage_name) as tx:
         tx.upsert_municipality(town)
