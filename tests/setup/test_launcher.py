@@ -13,7 +13,7 @@ import pytest
 
 from kryss.services import ROOT
 
-COMMANDS = ["demo", "test", "up", "down", "refresh", "locate", "record", "bench", "doctor"]
+COMMANDS = ["demo", "test", "up", "down", "refresh", "reprocess", "takedown", "locate", "survey", "record", "bench", "doctor"]
 ECHO = """
 import os, sys
 print("ran", sys.argv[1:], os.getcwd(), os.environ["KRYSS_HOME"], sys.prefix)
