@@ -285,9 +285,11 @@ _OBJECT_LINE = "\t".join(
         f"%.{METRE_DECIMALS}f",
         *["%s"] * 4,
         f"%.{PROBABILITY_DECIMALS}f",
-        *["%s"] * 15,
+        *["%s"] * 12,
     ]
 )
+_OBJECT_LINE += "\n"
+_NEVER_ABSENT = "\t".join([NULL] * 4)
 
 
 def object_lines(code: str, nouns: Iterable[StreetObject], reasons: Mapping[str, Reason]) -> Iterator[str]:
@@ -297,11 +299,10 @@ def object_lines(code: str, nouns: Iterable[StreetObject], reasons: Mapping[str,
     """
     plain = lru_cache(maxsize=256)(encode_value)
     for noun in nouns:
-        absences = noun.absences
-        evidence = noun.evidence
+        image_ids, ordinals = zip(*noun.evidence, strict=True) if noun.evidence else ((), ())
         yield _OBJECT_LINE % (
             plain(code),
-            encode_value(noun.id),
+            noun.id if noun.id.replace("-", "").isalnum() else encode_value(noun.id),
             plain(noun.class_name),
             point(round(float(noun.lon), DEGREE_DECIMALS), round(float(noun.lat), DEGREE_DECIMALS)),
             *noun.covariance,
@@ -311,22 +312,25 @@ def object_lines(code: str, nouns: Iterable[StreetObject], reasons: Mapping[str,
             encode_value(noun.ended_at),
             plain(noun.status),
             noun.standing_probability,
-            _ids([image_id for image_id, _ in evidence]),
-            f"{{{','.join([str(ordinal) for _, ordinal in evidence])}}}",
-            _ids(noun.misses),
+            _ids(image_ids),
+            f"{{{','.join(map(str, ordinals))}}}",
+            _ids(noun.misses) if noun.misses else "{}",
             _decimals(noun.facing_deg, BEARING_DECIMALS),
             _decimals(noun.height_m, METRE_DECIMALS),
             _decimals(noun.height_sigma_m, METRE_DECIMALS),
             plain(noun.model_key),
             plain(noun.method),
             encode_value(noun.began_after),
-            encode_value([absence.gone_after for absence in absences] if absences else None),
-            encode_value([absence.gone_by for absence in absences] if absences else None),
-            encode_value([absence.back_after for absence in absences] if absences else None),
-            encode_value([absence.back_by for absence in absences] if absences else None),
+            _absences(noun.absences) if noun.absences else _NEVER_ABSENT,
             encode_value(noun.replaced_by),
-            reasons.get(noun.id, "evidence") + "\n",
+            reasons.get(noun.id, "evidence"),
         )
+
+
+def _absences(absences: Sequence[Absence]) -> str:
+    """Four columns."""
+    names = ("gone_after", "gone_by", "back_after", "back_by")
+    return "\t".join([encode_value([getattr(absence, name) for absence in absences]) for name in names])
 
 
 def _decimals(value: float | None, decimals: int) -> str:
