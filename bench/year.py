@@ -2,8 +2,8 @@
 
     ./kryss bench year [--seeds 0 1 2] [--nights 50] [--quick] [--list] [--json FILE]
 
-An *event* is observable if two drives before and two after each of its changes would have shown the thing (were it there) with
-90 % probability and were loaded; it is found if the objects of its things claim it, inside their date brackets. A *claim* is a
+An *event* is observable if drives that would have shown the thing with 90 % probability, were it there, were loaded: two while it
+stood and three while it did not. It is found if the objects of its things claim it, inside their date brackets. A *claim* is a
 change that a belief states of an object that three photos show: right, with a wrong bracket, or false (no such change happened).
 See `kryss.demo.year` and `kryss.demo.year.judge`; nothing is detected in pictures: boxes are simulated.
 """

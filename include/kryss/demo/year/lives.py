@@ -102,16 +102,16 @@ def live(objects: Objects, per_kind: int, scaffolds: int, rng: Generator) -> Tru
 
     for kind in KINDS:
         for _ in range(per_kind):
-            thing, at = take(signs_only=kind == "replaced"), day(rng.uniform(FIRST_DAY, LAST_DAY))
+            gap = float(rng.uniform(*GAP_DAYS)) if kind == "returned" else 0.0
+            thing, number = take(signs_only=kind == "replaced"), rng.uniform(FIRST_DAY, LAST_DAY - gap)
+            at = day(number)
             if thing is None:
                 continue
             if kind == "came":
                 lives[thing] = Life(thing, begins=at)
                 events.append(Event(kind, at, thing))
                 continue
-            back_at = min(at + timedelta(days=float(rng.uniform(*GAP_DAYS))), day(LAST_DAY)) if kind == "returned" else None
-            if back_at is not None:
-                at = min(at, back_at - timedelta(days=GAP_DAYS[0]))
+            back_at = day(number + gap) if kind == "returned" else None
             lives[thing] = Life(thing, ends=at)
             other = n + len(rows.added) if kind in ("replaced", "moved") else None
             events.append(Event(kind, at, thing, other, back_at))
