@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAYBACK_TOKEN = "MLY|1|" + "0" * 32
 """The token that the playback servers accept. Not a secret: it opens nothing but a recorded area on loopback."""
 
-RoadSource = Literal["nvdb", "overpass", "pbf", "junctions"]
+RoadSource = Literal["nvdb", "overpass", "pbf", "junctions", "objects"]
+"""``objects``: nobody has the roads; where traffic lights stand together is a junction."""
 
 
 def home_folder(env: Mapping[str, str] = os.environ) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kryss.cli.locate import locate_arguments
+from kryss.cli.survey import survey_arguments
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
 from kryss.services import ServiceError, default_home
 
@@ -84,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 
     locate = add("locate", "Place the objects of a table of detections (camera positions and bearings) on a map.", _locate)
     locate_arguments(locate)
+
+    survey = add("survey", "Load a survey: a table of lights or signs with their places, of one day.", _survey)
+    survey_arguments(survey)
 
     add("url", "Print the URL of the database, for psql (it holds the password).", _url)
 
@@ -243,6 +247,13 @@ def _locate(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _survey(options: argparse.Namespace) -> int:
+    from kryss.cli.survey import run
+
+    settings = Settings.from_env(database_url=os.environ.get("KRYSS_DATABASE_URL") or _database_url())
+    return run(options, settings, load_municipalities().get(options.code))
+
+
 def _test(options: argparse.Namespace) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *options.others], cwd=ROOT)
 
@@ -262,6 +273,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Errors that a person can mend: their message says it all. Their rooms are only imported when something went wrong."""
     from kryss.demo.area import AreaError
     from kryss.demo.record import RecordError
+    from kryss.history.surveys import SurveyError
     from kryss.http import ServiceError as RequestError
     from kryss.roads.boundary import BoundaryError, MunicipalityNotFound
     from kryss.store import StoreError
@@ -277,6 +289,7 @@ def _expected() -> tuple[type[Exception], ...]:
         RecordError,
         MunicipalityNotFound,
         BoundaryError,
+        SurveyError,
     )
 
 

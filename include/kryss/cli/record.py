@@ -38,6 +38,8 @@ def record(config: MunicipalityConfig, settings: Settings, out: Path, bbox: str 
         raise ConfigError("Mapillary needs a token: set KRYSS_MAPILLARY_TOKEN")
     if config.roads == "pbf":
         raise ConfigError(f"municipality {config.code}: roads of an extract are not recorded; set roads: overpass to record")
+    if config.roads == "objects":
+        raise ConfigError(f"municipality {config.code}: roads is objects: there are none to record")
     services = config.services
     waits: dict[str, Any] = {"time_scale": settings.retry_time_scale, "share": settings.rate_share}
     client = client_for(config, settings)

@@ -404,6 +404,8 @@ def merge(run: Run, key: str) -> dict[str, Any]:
         erase(run, removals)
     town = municipality(run)
     with _transaction(run, "merge") as tx:
+        if tx.surveys(run.code):
+            raise ConfigError(f"municipality {run.code} has surveys; photos cannot be joined with what they tell yet")
         tx.upsert_municipality(town)
         removed_before = tx.removed_images(run.code)
         placed = _placed_or_anew(run, key, tx)

@@ -69,9 +69,7 @@ def place_of(code: str, config: MunicipalityConfig | None, name: str | None, cou
     with store.snapshot() as reader:
         known = reader.municipality(code)
     if known is None and (name is None or country is None):
-        raise ConfigError(
-            f"municipality {code!r} is neither in the YAML nor in the database; give its name and country: --name NAME --country CC"
-        )
+        raise ConfigError(f"municipality {code!r} is neither in the YAML nor in the database: say --name NAME --country CC")
     stated = {"code": code, "name": name or (known and known.name), "country": country or (known and known.country)}
     try:
         entry = MunicipalityConfig.model_validate(stated)
