@@ -1,4 +1,4 @@
--- Absences, lineage, what was removed and when models were adopted are lost.
+-- Absences, lineage, surveys, what was removed and when models were adopted are lost.
 -- The roles stay: they belong to the server, and its other databases may use them.
 DO $$
 DECLARE
@@ -33,13 +33,15 @@ DROP VIEW kryss.object_absence;
 DROP VIEW kryss.object_history;
 DROP VIEW kryss.object_now;
 DROP FUNCTION kryss.photo_url(text);
+DROP TABLE kryss.surveyed;
+DROP TABLE kryss.survey;
 DROP TABLE kryss.load;
 DROP TABLE kryss.removed_photo;
 DROP TABLE kryss.model;
 DROP TABLE kryss.lineage;
 DROP INDEX kryss.assignment_intersection_idx;
 DROP INDEX kryss.image_captured_at_idx;
-DROP INDEX kryss.object_version_written_idx;
+DROP INDEX kryss.object_version_opened_idx;
 
 ALTER TABLE kryss.intersection_version
     DROP COLUMN area_method,

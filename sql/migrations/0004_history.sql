@@ -1,4 +1,5 @@
--- History that can be trusted: brackets, absences, reasons and lineage; photos that had to go; areas that follow the arms.
+-- History that can be trusted: brackets, absences, reasons and lineage; photos that had to go; surveys; areas that follow the arms;
+-- views, functions and roles for analysts.
 
 DROP VIEW kryss.intersection_now;
 DROP VIEW kryss.object_now;
@@ -177,9 +178,49 @@ COMMENT ON COLUMN kryss.load.system_at IS 'Instant of system time of all that it
 COMMENT ON COLUMN kryss.load.code_version IS 'Version of Kryss that wrote it.';
 COMMENT ON COLUMN kryss.load.run IS 'Run id; null where none was given.';
 
--- A row lies where it was written last: opened, or closed. So what changed since an instant lies together, and BRIN finds it.
-CREATE INDEX object_version_written_idx ON kryss.object_version
-    USING brin ((coalesce(upper(system), lower(system))) timestamptz_minmax_multi_ops) WITH (pages_per_range = 16);
+-- Surveys: lists of signs and lights with their places, each of one day. They are evidence, as photos are.
+
+CREATE TABLE kryss.survey (
+    code text NOT NULL REFERENCES kryss.municipality (code),
+    id text NOT NULL,
+    source text NOT NULL,
+    surveyed_at timestamptz NOT NULL,
+    accuracy_m double precision NOT NULL CHECK (accuracy_m > 0),
+    complete boolean NOT NULL,
+    rejected jsonb NOT NULL,
+    PRIMARY KEY (code, id)
+);
+COMMENT ON TABLE kryss.survey IS 'Surveys that were loaded. The evidence of an object known from a survey names the survey instead of an image.';
+COMMENT ON COLUMN kryss.survey.code IS 'Municipality.';
+COMMENT ON COLUMN kryss.survey.id IS 'survey:, day and source.';
+COMMENT ON COLUMN kryss.survey.source IS 'Who or what made it: the name of its file, if nothing else was said.';
+COMMENT ON COLUMN kryss.survey.surveyed_at IS 'Midnight (UTC) of the day on which it was true.';
+COMMENT ON COLUMN kryss.survey.accuracy_m IS 'Stated standard deviation of a position along one axis, metres.';
+COMMENT ON COLUMN kryss.survey.complete IS 'Whether it lists everything of its classes in the municipality, so that what it does not list was not there.';
+COMMENT ON COLUMN kryss.survey.rejected IS 'Reason by line of the file, of each row that was not used.';
+
+CREATE TABLE kryss.surveyed (
+    code text NOT NULL,
+    survey_id text NOT NULL,
+    line integer NOT NULL CHECK (line > 0),
+    class_name text NOT NULL,
+    facing_deg double precision CHECK (facing_deg >= 0 AND facing_deg < 360),
+    name text,
+    geom geometry(Point, 4326) NOT NULL,
+    PRIMARY KEY (code, survey_id, line),
+    FOREIGN KEY (code, survey_id) REFERENCES kryss.survey (code, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE kryss.surveyed IS 'Signs and lights as the surveys list them.';
+COMMENT ON COLUMN kryss.surveyed.code IS 'Municipality.';
+COMMENT ON COLUMN kryss.surveyed.survey_id IS 'Survey.';
+COMMENT ON COLUMN kryss.surveyed.line IS 'Line of the file; the ordinal in the evidence of the object.';
+COMMENT ON COLUMN kryss.surveyed.class_name IS 'Class, in Mapillary''s names.';
+COMMENT ON COLUMN kryss.surveyed.facing_deg IS 'Direction the front looks to, degrees clockwise from true north; null where the survey does not say.';
+COMMENT ON COLUMN kryss.surveyed.name IS 'What the source calls it; null where it has no name.';
+COMMENT ON COLUMN kryss.surveyed.geom IS 'Position as surveyed, WGS84 degrees.';
+
+CREATE INDEX object_version_opened_idx ON kryss.object_version (lower(system));
+-- Photos are stored night by night, in the order of their capture times.
 CREATE INDEX image_captured_at_idx ON kryss.image
     USING brin (captured_at timestamptz_minmax_multi_ops) WITH (pages_per_range = 16);
 CREATE INDEX assignment_intersection_idx ON kryss.assignment (code, intersection_id) WHERE upper_inf(system);
@@ -240,11 +281,13 @@ WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_event IS 'What happened in the street, by what is believed now: one row an event, with the two photos that bracket it.';
 
 CREATE VIEW kryss.object_evidence AS
-SELECT v.version || '/' || e.n AS key, v.code, v.object_id, v.class_name, e.image_id, d.model_key, e.ordinal, d.class_name AS read_as,
-       d.score, d.box[1] AS box_left, d.box[2] AS box_top, d.box[3] AS box_right, d.box[4] AS box_bottom,
-       s.bearing_deg, s.bearing_sigma_deg, s.range_m, s.range_sigma_m, s.method, s.pose_origin,
-       i.captured_at, i.sequence_id, i.creator, kryss.photo_url(i.id) AS link,
-       coalesce(ST_SetSRID(ST_MakePoint(s.camera_lon, s.camera_lat), 4326), i.geom)::geometry(Point, 4326) AS geom
+SELECT v.version || '/' || e.n AS key, v.code, v.object_id, v.class_name, e.image_id, d.model_key, e.ordinal,
+       coalesce(d.class_name, y.class_name) AS read_as, d.score, d.box[1] AS box_left, d.box[2] AS box_top, d.box[3] AS box_right, d.box[4] AS box_bottom,
+       s.bearing_deg, s.bearing_sigma_deg, s.range_m, s.range_sigma_m,
+       coalesce(s.method, CASE WHEN y.line IS NOT NULL THEN 'survey' END) AS method, s.pose_origin,
+       coalesce(i.captured_at, u.surveyed_at) AS captured_at, i.sequence_id, coalesce(i.creator, u.source) AS creator,
+       kryss.photo_url(i.id) AS link,
+       coalesce(ST_SetSRID(ST_MakePoint(s.camera_lon, s.camera_lat), 4326), i.geom, y.geom)::geometry(Point, 4326) AS geom
 FROM kryss.object_version v
 CROSS JOIN LATERAL unnest(v.evidence_image_ids, v.evidence_ordinals) WITH ORDINALITY AS e (image_id, ordinal, n)
 LEFT JOIN kryss.image i ON i.code = v.code AND i.id = e.image_id
@@ -256,20 +299,24 @@ LEFT JOIN LATERAL (
 ) d ON true
 LEFT JOIN kryss.sighting s
     ON s.code = v.code AND s.image_id = e.image_id AND s.model_key = d.model_key AND s.ordinal = e.ordinal
+LEFT JOIN kryss.survey u ON u.code = v.code AND u.id = e.image_id
+LEFT JOIN kryss.surveyed y ON y.code = u.code AND y.survey_id = u.id AND y.line = e.ordinal
 WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_evidence IS
-    'What each object is made from, by what is believed now: a row a sighting, with the photo, the box and how far away it was.';
+    'What each object is made from, by what is believed now: a row a sighting, with the photo, the box and how far away it was; or a row a line of a survey.';
 
 CREATE VIEW kryss.object_miss AS
-SELECT v.version || '/' || m.n AS key, v.code, v.object_id, v.class_name, v.status, m.image_id, v.model_key, i.captured_at,
-       i.sequence_id, i.creator, kryss.photo_url(i.id) AS link,
+SELECT v.version || '/' || m.n AS key, v.code, v.object_id, v.class_name, v.status, m.image_id, v.model_key,
+       coalesce(i.captured_at, u.surveyed_at) AS captured_at, i.sequence_id, coalesce(i.creator, u.source) AS creator,
+       kryss.photo_url(i.id) AS link,
        ST_Distance(i.geom::geography, v.geom::geography) AS distance_m, i.geom
 FROM kryss.object_version v
 CROSS JOIN LATERAL unnest(v.misses) WITH ORDINALITY AS m (image_id, n)
 LEFT JOIN kryss.image i ON i.code = v.code AND i.id = m.image_id
+LEFT JOIN kryss.survey u ON u.code = v.code AND u.id = m.image_id
 WHERE v.known_to IS NULL;
 COMMENT ON VIEW kryss.object_miss IS
-    'Photos that should have shown an object after its last sighting and did not, by what is believed now: the evidence for an end.';
+    'Photos (or surveys) that should have shown an object after its last sighting and did not, by what is believed now: the evidence for an end.';
 
 CREATE VIEW kryss.photo_look AS
 SELECT r.code || '/' || r.image_id || '/' || r.model_key AS key, r.code, r.image_id, r.model_key, r.detections, r.attempts,
@@ -405,12 +452,12 @@ BEGIN ATOMIC
            coalesce(a.reason, l.reason), l.relation, l.other_id, b.class_name, a.class_name, b.status, a.status,
            ST_Distance(a.geom::geography, b.geom::geography), b.version, a.version, coalesce(a.geom, b.geom)
     FROM (
-        SELECT v.* FROM kryss.object_version v
-        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_1 AND v.known_to <= known_2
+        SELECT v.* FROM kryss.municipality m JOIN kryss.object_version v ON v.code = m.code
+        WHERE v.known_to > known_1 AND v.known_to <= known_2 AND lower(v.system) <= known_1
     ) b
     FULL JOIN (
         SELECT v.* FROM kryss.object_version v
-        WHERE coalesce(upper(v.system), lower(v.system)) > known_1 AND v.system @> known_2 AND lower(v.system) > known_1
+        WHERE lower(v.system) > known_1 AND lower(v.system) <= known_2 AND v.system @> known_2
     ) a ON a.code = b.code AND a.object_id = b.object_id
     LEFT JOIN LATERAL (
         SELECT l.relation, l.other_id, l.reason FROM kryss.lineage l
@@ -432,7 +479,7 @@ END;
 COMMENT ON FUNCTION kryss.street_changes_between(timestamptz, timestamptz) IS
     'What came and went in the street between two instants of capture time, by what is believed now: the events whose bracket overlaps them. It is certain that one fell between them where not_before >= valid_1 and not_after <= valid_2.';
 
--- Nobody knows the municipality of an id by heart: each is asked through its index.
+-- Nobody knows the municipality of an id by heart: each municipality is asked through its index.
 CREATE FUNCTION kryss.evidence_of(object_id uuid)
 RETURNS SETOF kryss.object_evidence
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -451,8 +498,15 @@ DECLARE
         "photo_look.key": "Key of the row: municipality, image and model.",
         "geom": "WGS84 degrees (EPSG:4326).",
         "object_event.geom": "Position of the object, WGS84 degrees.",
-        "object_evidence.geom": "Where the camera stood that took the photo, as it was used, WGS84 degrees.",
-        "object_miss.geom": "Where the camera stood that took the photo, WGS84 degrees; null where nobody knows.",
+        "object_evidence.geom": "Where the camera stood that took the photo, as it was used, WGS84 degrees; of a survey, where it says the object is.",
+        "object_miss.geom": "Where the camera stood that took the photo, WGS84 degrees; null where nobody knows, and of a survey.",
+        "object_evidence.image_id": "Mapillary image id, or the id of a survey.",
+        "object_miss.image_id": "Mapillary image id, or the id of a survey.",
+        "object_evidence.captured_at": "When the photo was taken (UTC, by the camera); of a survey, its day.",
+        "object_miss.captured_at": "When the photo was taken (UTC, by the camera); of a survey, its day.",
+        "object_evidence.creator": "Mapillary user name, for attribution; of a survey, its source.",
+        "object_miss.creator": "Mapillary user name, for attribution; of a survey, its source.",
+        "object_evidence.method": "How the range was found, e.g. known-size; survey where a survey lists it.",
         "intersection_now.geom": "Area whose objects belong to the junction, WGS84 degrees.",
         "intersection_center_now.geom": "Centre, WGS84 degrees.",
         "intersection_reach_now.geom": "Area before it was clipped against its neighbours, WGS84 degrees.",
@@ -470,7 +524,7 @@ DECLARE
         "event": "came: it was not there before; first seen: nobody had looked before; went: it has ended; away: it was gone for a while; back: it stood again.",
         "not_before": "It happened after this: capture time of the last photo that shows the state before. Null: nobody had looked.",
         "not_after": "It had happened by this: capture time of the first photo that shows the state after.",
-        "read_as": "Class that the detector read in this box.",
+        "read_as": "Class that the detector read in this box, or that the survey lists.",
         "box_left": "Left edge of the box, pixels of the upright original.",
         "box_top": "Upper edge of the box, pixels of the upright original.",
         "box_right": "Right edge of the box, pixels of the upright original.",

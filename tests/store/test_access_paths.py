@@ -80,9 +80,13 @@ PATHS = {
     "photos captured since": ("SELECT * FROM kryss.photo_look WHERE captured_at >= '2025-10-01Z'", "image_captured_at_idx"),
     "photos in a box": (f"SELECT * FROM kryss.photo_look WHERE geom && {BOX}", "image_geom_idx"),
     "sightings in a box, believed or not": (f"SELECT * FROM kryss.sighting WHERE geom && {BOX}", "sighting_geom_idx"),
-    "changes between two instants": (
+    "changes between two instants: beliefs that were opened": (
         "SELECT * FROM kryss.changes_between('2026-01-19Z', '2026-01-20Z')",
-        "object_version_written_idx",
+        "object_version_opened_idx",
+    ),
+    "changes between two instants: beliefs that were closed": (
+        "SELECT * FROM kryss.changes_between('2026-01-19Z', '2026-01-20Z')",
+        "object_version_code_known_to_object_id_key",
     ),
     "coverage of a box": (f"SELECT * FROM kryss.coverage('2025-06-01Z', {BOX})", "image_geom_idx"),
     "objects of the coverage of a box": (f"SELECT * FROM kryss.coverage('2025-06-01Z', {BOX})", "object_version_geom_idx"),

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
-from kryss.model import Lineage, PhotoResult
+from kryss.model import Lineage, PhotoResult, Survey, SurveyedThing
 
 LAYERS = {
     "coverage_cell": "Polygon",
@@ -140,6 +140,21 @@ def test_photos_that_missed_an_object_are_evidence_of_looking(lived, make, sql):
         for image_id, day in (("99", 30), ("102", 31))
     ]
     assert rows(sql("SELECT image_id, detections FROM kryss.photo_look ORDER BY 1")) == [("100", 2), ("102", 0), ("99", 1)]
+
+
+def test_what_a_survey_lists_is_evidence_too(town, night, make, sql):
+    survey = Survey("survey:2026-05-01:lights", "lights", make.NOON, 0.5, True, (SurveyedThing(7, "stop", 10.4, 63.4),))
+    with town.transaction("town") as tx:
+        tx.load_survey(survey)
+    night(make.object(1, evidence=((survey.id, 7),)), make.ended(2), replace(make.ended(3), misses=(survey.id,)))
+    told = sql("SELECT * FROM kryss.evidence_of(CAST(:id AS uuid))", id=make.object_id(1))
+    assert [(row.image_id, row.ordinal, row.method, row.read_as, row.captured_at, row.creator, row.link) for row in told] == [
+        (survey.id, 7, "survey", "stop", make.NOON, "lights", None)
+    ]
+    missed = sql(
+        "SELECT captured_at, creator, link FROM kryss.object_miss WHERE object_id = CAST(:id AS uuid)", id=make.object_id(3)
+    )
+    assert rows(missed) == [(make.NOON, "lights", None)]
 
 
 def test_coverage_tells_where_nobody_looked(lived, town, street, make, sql):

@@ -97,12 +97,6 @@ def _current_index(name: str, *columns: str) -> Index:
     return Index(name, *columns, postgresql_where=text("upper_inf(system)"))
 
 
-def _brin(name: str, instant: str) -> Index:
-    return Index(
-        name, text(f"({instant}) timestamptz_minmax_multi_ops"), postgresql_using="brin", postgresql_with={"pages_per_range": 16}
-    )
-
-
 class Municipality(Base):
     __tablename__ = "municipality"
     code: Mapped[str] = mapped_column(primary_key=True)
@@ -136,7 +130,12 @@ class Image(Base):
         CheckConstraint("height > 0"),
         CheckConstraint("exif_orientation BETWEEN 1 AND 8"),
         Index("image_geom_idx", "geom", postgresql_using="gist"),
-        _brin("image_captured_at_idx", "captured_at"),
+        Index(
+            "image_captured_at_idx",
+            text("captured_at timestamptz_minmax_multi_ops"),
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 16},
+        ),
     )
 
 
@@ -306,7 +305,7 @@ class ObjectVersion(Base):
             "object_version_follows_idx", "object_id", "code", text("COALESCE(follows, '-infinity'::timestamptz)"), unique=True
         ),
         Index("object_version_geom_idx", "geom", postgresql_using="gist"),
-        _brin("object_version_written_idx", "COALESCE(upper(system), lower(system))"),
+        Index("object_version_opened_idx", text("lower(system)")),
     )
 
 
@@ -440,7 +439,6 @@ class Surveyed(Base):
         _references("survey", "code", "survey_id", to=("code", "id"), cascade=True),
         CheckConstraint("line > 0"),
         CheckConstraint("facing_deg >= 0 AND facing_deg < 360"),
-        Index("surveyed_geom_idx", "geom", postgresql_using="gist"),
     )
 
 
