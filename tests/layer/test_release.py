@@ -67,6 +67,10 @@ def test_reasons_are_those_of_beliefs_after_the_instant_that_the_previous_releas
     assert told["reworked"] == [{"id": "s", "model": "signs@3", "reason": "evidence"}]
     assert told["summary"] == ["1 object was worked out anew by model signs@3; the street did not change"]
     assert validate(Path(second.url)) == []
+    unrecorded = town.publish(tmp_path, NEXT_SPRING, [old], history={"s": versions[:1]}, instants=instants)
+    assert load(Path(unrecorded.url) / "changes.json")["reworked"][0]["reason"] == "roads", (
+        "its writer died before it was recorded"
+    )
 
 
 def test_the_pointer_leads_to_the_newest_release(town, tmp_path):

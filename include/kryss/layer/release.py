@@ -87,7 +87,7 @@ def publish(
 
     ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
     counted. The reasons of changes are those of ``history`` and ``lineage`` after the instant of system time that the previous
-    release holds (``instants``, by release name; all of them where it is not there). ``region`` chooses among the sizes that
+    release holds (``instants``, by release name; all of them where there is none). ``region`` chooses among the sizes that
     positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps image id to ``(lon, lat)``: it is drawn on the
     page, and chooses an object's photo where ``best_images`` does not.
     """
@@ -117,12 +117,17 @@ def publish(
                 return PublishResult(current, False, told["counts"], tuple(told["summary"]))
         name = _next_name(newest, release_date)
         previous = None if newest is None else json.loads(shelf.read(f"{newest}/{LAYER}"))
-        changes = diff(previous, layer, Since(history, lineage, (instants or {}).get(newest or "")))
+        changes = diff(previous, layer, Since(history, lineage, _held_at(newest, instants or {})))
         files = _files(name, newest, municipality, layer, body, changes, provenance, cameras or {}, len(known))
         shelf.add(name, files)
         shelf.point(_pointer(municipality.code, name, files[MANIFEST]))
     log.info("release %s of %s: %s", name, municipality.code, {key: count for key, count in changes.counts().items() if count})
     return PublishResult(_release(shelf, municipality.code, name), False, changes.counts(), tuple(changes.lines()))
+
+
+def _held_at(release: str | None, instants: Mapping[str, datetime]) -> datetime | None:
+    """The instant that a release holds; of one whose writer died before it was recorded, that of the last that was."""
+    return None if release is None else instants.get(release) or max(instants.values(), default=None)
 
 
 def nearest_images(objects: Iterable[StreetObject], cameras: Mapping[str, tuple[float, float]]) -> dict[str, str]:
