@@ -64,9 +64,26 @@ class Objects:
         return self.kind, self.x, self.y, self.up, self.facing, self.high, self.wide
 
 
+Row = tuple[int, float, float, float, float]
+"""Index into CLASSES, metres east and north, height, facing."""
+
+
 def stand(grid: Grid) -> Objects:
+    rows = [row for _, row in _planned(grid)]
+    kind_of = np.array([row[0] for row in rows], dtype=np.intp)
+    x, y, up, facing = np.array([row[1:] for row in rows]).T
+    high, wide = true_sizes(kind_of, grid.size_spread, stream(grid, "sizes"))
+    return Objects(kind_of, x, y, up, facing, high, wide)
+
+
+def intended_for(grid: Grid) -> list[tuple[int, int]]:
+    """By object, in the order of :func:`stand`: blocks east and north of the junction that it is put up for."""
+    return [junction for junction, _ in _planned(grid)]
+
+
+def _planned(grid: Grid) -> list[tuple[tuple[int, int], Row]]:
     rng = stream(grid, "objects")
-    rows: list[tuple[int, float, float, float, float]] = []
+    rows: list[tuple[tuple[int, int], Row]] = []
 
     def put(plans: Iterable[_Plan], junction: tuple[int, int], heading: tuple[int, int]) -> None:
         (i, j), (east, north) = junction, heading
@@ -74,7 +91,7 @@ def stand(grid: Grid) -> Objects:
             x = i * grid.block_m - east * plan.back_m + north * plan.right_m
             y = j * grid.block_m - north * plan.back_m - east * plan.right_m
             facing = np.degrees(np.arctan2(-east, -north)) + plan.turned_deg + rng.normal(0.0, 6.0)
-            rows.append((CLASSES.index(plan.class_name), x, y, plan.up_m, float(facing % 360.0)))
+            rows.append((junction, (CLASSES.index(plan.class_name), x, y, plan.up_m, float(facing % 360.0))))
 
     for i in range(grid.blocks + 1):
         for j in range(grid.blocks + 1):
@@ -84,10 +101,7 @@ def stand(grid: Grid) -> Objects:
                 if 0 <= i - east <= grid.blocks and 0 <= j - north <= grid.blocks:
                     plans = list(at_junction(kind, axis % 2 == main, rng)) + list(along_block(grid.block_m, rng))
                     put(plans, (i, j), (east, north))
-    kind_of = np.array([row[0] for row in rows], dtype=np.intp)
-    x, y, up, facing = np.array([row[1:] for row in rows]).T
-    high, wide = true_sizes(kind_of, grid.size_spread, stream(grid, "sizes"))
-    return Objects(kind_of, x, y, up, facing, high, wide)
+    return rows
 
 
 def at_junction(kind: str, is_main: bool, rng: Generator) -> Iterator[_Plan]:
