@@ -81,6 +81,6 @@ def run(options: argparse.Namespace, settings: Settings, config: MunicipalityCon
     print(f"  same {taken.same}, new {taken.new} (of which {taken.came} came between two surveys), gone {taken.gone}")
     if taken.withdrawn:
         print(f"  withdrawn {taken.withdrawn}: what told of them is told otherwise now")
-    print(f"  standing {taken.objects}; {taken.assigned} objects belong to a junction")
+    print(f"  standing {taken.objects}, of which {taken.assigned} belong to a junction")
     print(f"  junctions {taken.junctions}: {taken.new_junctions} new, {taken.lost_junctions} gone")
     return 0

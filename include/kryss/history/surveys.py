@@ -20,6 +20,8 @@ from kryss.positioning.frame import distance_m, frame_for, is_position
 DEFAULT_CLASS = "object--traffic-light--general-upright"
 SAME_TOWN_M = 50_000.0
 """Where the municipality is not known: a row farther than this from the middle of the others is not in it."""
+NAMES = {"latitude": "lat", "longitude": "lon", "lng": "lon", "long": "lon", "facing_deg": "facing", "class_name": "class"}
+"""What columns are called elsewhere."""
 AROUND_M = 100.0
 """The municipality of surveys alone ends so far outside the outermost things."""
 
@@ -63,7 +65,7 @@ def read_survey(
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = {name: (name or "").strip().casefold() for name in reader.fieldnames or ()}
+            columns = {name: NAMES.get(name.strip().casefold(), name.strip().casefold()) for name in reader.fieldnames or ()}
             missing = {"lat", "lon"} - set(columns.values())
             if missing:
                 raise SurveyError(f"{path}: no column {' and '.join(sorted(missing))}; it has: {', '.join(columns) or 'nothing'}")

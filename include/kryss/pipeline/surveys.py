@@ -60,6 +60,7 @@ class Taken:
     new_junctions: int
     lost_junctions: int
     assigned: int
+    """Of those that stand, how many belong to a junction."""
 
 
 def place_of(code: str, config: MunicipalityConfig | None, name: str | None, country: str | None, store: Store) -> Place:
@@ -122,7 +123,8 @@ def take_survey(
         junctions = _junctions(tx, place, objects)
         assigned = assign(objects, junctions, _rule(place))
         tx.write_assignments(place.code, assigned)
-    return _taken(survey, outcome, before, objects, known_junctions, {one.id for one in junctions}, len(assigned))
+    standing = sum(one.id in assigned for one in objects if one.ended_at is None)
+    return _taken(survey, outcome, before, objects, known_junctions, {one.id for one in junctions}, standing)
 
 
 def _junctions(tx: Tx, place: Place, objects: list[StreetObject]) -> list[Intersection]:
