@@ -190,7 +190,8 @@ def test_bad_rows_are_rejected_with_their_reason(tmp_path: Path) -> None:
 
 def test_rows_outside_a_known_municipality_are_rejected(tmp_path: Path) -> None:
     ring = [[-6.3, 53.3], [-6.2, 53.3], [-6.2, 53.4], [-6.3, 53.4], [-6.3, 53.3]]
-    table = write(tmp_path / "lights.csv", "LAT , Longitude,class,facing,id", "53.34,-6.25,,370,a", "53.5,-6.25,,,b", "53.35,-6.25,,,a")
+    rows = ["53.34,-6.25,,370,a", "53.5,-6.25,,,b", "53.35,-6.25,,,a"]
+    table = write(tmp_path / "lights.csv", "LAT , Longitude,class,facing,id", *rows)
     found = read_survey(table, date(2015, 6, 1), boundary={"type": "Polygon", "coordinates": [ring]})
     assert [(thing.class_name, thing.facing_deg, thing.name) for thing in found.things] == [(LIGHT, 10.0, "a")]
     assert dict(found.rejected) == {3: "lies outside the municipality", 4: "is there twice"}
