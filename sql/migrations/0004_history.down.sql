@@ -42,6 +42,8 @@ DROP TABLE kryss.lineage;
 DROP INDEX kryss.assignment_intersection_idx;
 DROP INDEX kryss.image_captured_at_idx;
 DROP INDEX kryss.object_version_opened_idx;
+DROP INDEX kryss.object_version_past_geom_idx;
+DROP INDEX kryss.object_version_geom_idx;
 
 ALTER TABLE kryss.intersection_version
     DROP COLUMN area_method,
@@ -67,6 +69,7 @@ ALTER TABLE kryss.object_version
     ADD COLUMN valid tstzrange NOT NULL GENERATED ALWAYS AS (tstzrange(first_seen_at, ended_at, '[)')) STORED,
     ADD EXCLUDE USING gist (code WITH =, object_id WITH =, valid WITH &&, system WITH &&);
 CREATE INDEX object_version_current_idx ON kryss.object_version (code, object_id) WHERE upper_inf(system);
+CREATE INDEX object_version_geom_idx ON kryss.object_version USING gist (geom);
 COMMENT ON COLUMN kryss.object_version.class_name IS 'Class, in Mapillary''s names.';
 COMMENT ON COLUMN kryss.object_version.geom IS 'Position, WGS84 degrees, 8 decimals.';
 COMMENT ON COLUMN kryss.object_version.error_radius_m IS 'Radius that holds the true position with 95 % probability, metres.';

@@ -62,6 +62,10 @@ ALTER TABLE kryss.object_version
     ADD UNIQUE (code, known_to, object_id),
     ADD FOREIGN KEY (code, follows, object_id) REFERENCES kryss.object_version (code, known_to, object_id);
 CREATE UNIQUE INDEX object_version_follows_idx ON kryss.object_version (object_id, code, coalesce(follows, '-infinity'));
+-- Today's beliefs have an index of their own: a box reads no row of the past, however long that is.
+DROP INDEX kryss.object_version_geom_idx;
+CREATE INDEX object_version_geom_idx ON kryss.object_version USING gist (geom) WHERE known_to IS NULL;
+CREATE INDEX object_version_past_geom_idx ON kryss.object_version USING gist (geom, system) WHERE known_to IS NOT NULL;
 COMMENT ON COLUMN kryss.object_version.follows IS
     'End of the system time of the version before, of the same object; null for its first version.';
 COMMENT ON COLUMN kryss.object_version.known_to IS 'End of system, as an instant; null while it is believed.';
@@ -251,7 +255,11 @@ SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status,
        v.standing_probability, v.error_radius_m, v.facing_deg, v.height_m, v.height_sigma_m,
        cardinality(v.evidence_image_ids) AS sightings, cardinality(v.misses) AS misses,
        v.model_key, v.method, l.code_version, v.geom
-FROM kryss.object_version v
+FROM (
+    SELECT o.* FROM kryss.object_version o WHERE o.known_to IS NULL
+    UNION ALL
+    SELECT p.* FROM kryss.object_version p WHERE p.known_to IS NOT NULL
+) v
 LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system);
 COMMENT ON VIEW kryss.object_history IS
     'Every belief about every object, with its two clocks as plain instants, for programs that do not know ranges.';
@@ -417,7 +425,9 @@ CREATE FUNCTION kryss.objects_as_of(valid_at timestamptz, known_at timestamptz)
 RETURNS SETOF kryss.object_version
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT v.* FROM kryss.object_version v WHERE v.system @> known_at AND v.valid @> valid_at;
+    SELECT v.* FROM kryss.object_version v WHERE v.known_to IS NULL AND v.system @> known_at AND v.valid @> valid_at
+    UNION ALL
+    SELECT v.* FROM kryss.object_version v WHERE v.known_to IS NOT NULL AND v.system @> known_at AND v.valid @> valid_at;
 END;
 COMMENT ON FUNCTION kryss.objects_as_of(timestamptz, timestamptz) IS
     'Objects that stood at valid_at (capture time), by what this database believed at known_at (system time).';

@@ -25,6 +25,17 @@ SELECT 'town', md5(n::text)::uuid, 'stop', ST_SetSRID(ST_MakePoint(10.3 + n % 50
               CASE WHEN night < {NIGHTS} THEN timestamptz '2026-01-01Z' + (night + 1) * interval '1 day' END, '[)'),
     CASE WHEN night > 1 THEN timestamptz '2026-01-01Z' + night * interval '1 day' END
 FROM generate_series(1, {NIGHTS}) night, generate_series(1, {OBJECTS}) n ORDER BY night, n;
+-- A larger neighbour.
+INSERT INTO kryss.municipality (code, name, country, boundary) SELECT 'city', 'City', country, boundary FROM kryss.municipality;
+INSERT INTO kryss.object (code, id, class_name, first_system)
+SELECT 'city', md5('c' || n)::uuid, 'stop', '2026-01-01Z' FROM generate_series(1, 5 * {OBJECTS}) n;
+INSERT INTO kryss.object_version (code, object_id, class_name, geom, covariance_ee_m2, covariance_en_m2, covariance_nn_m2,
+    error_radius_m, first_seen_at, last_seen_at, status, standing_probability, evidence_image_ids, evidence_ordinals, misses,
+    model_key, method, reason, system)
+SELECT 'city', md5('c' || n)::uuid, 'stop', ST_SetSRID(ST_MakePoint(11 + n % 100 * 0.004, 63.3 + n / 100 * 0.005), 4326),
+    1, 0, 1, 2, '2025-05-01Z', '2025-06-01Z', 'standing', 0.9, ARRAY[n::text], ARRAY[0], '{{}}', 'signs@1',
+    'known-size', 'evidence', tstzrange('2026-01-02Z', NULL)
+FROM generate_series(1, 5 * {OBJECTS}) n;
 INSERT INTO kryss.image (code, id, sequence_id, captured_at, width, height, camera_type, exif_orientation, is_pano, geom)
 SELECT 'town', n::text, 's' || n / 100, timestamptz '2025-01-01Z' + n * interval '10 minutes', 1, 1, 'perspective', 1, false,
     ST_SetSRID(ST_MakePoint(10.3 + n % 200 * 0.001, 63.3 + n / 200 * 0.001), 4326)
@@ -66,6 +77,11 @@ PATHS = {
         f"SELECT * FROM kryss.objects_as_of('2025-05-20Z', '2026-01-05Z') WHERE geom && {BOX}",
         "object_version_geom_idx",
     ),
+    "objects of the past in a box, as of two instants": (
+        f"SELECT * FROM kryss.objects_as_of('2025-05-20Z', '2026-01-05Z') WHERE geom && {BOX}",
+        "object_version_past_geom_idx",
+    ),
+    "history of a box": (f"SELECT * FROM kryss.object_history WHERE geom && {BOX}", "object_version_past_geom_idx"),
     "history of an object": (
         "SELECT * FROM kryss.object_history WHERE code = 'town' AND object_id = md5('7')::uuid",
         "object_version_follows_idx",

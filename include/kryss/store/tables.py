@@ -304,7 +304,14 @@ class ObjectVersion(Base):
         Index(
             "object_version_follows_idx", "object_id", "code", text("COALESCE(follows, '-infinity'::timestamptz)"), unique=True
         ),
-        Index("object_version_geom_idx", "geom", postgresql_using="gist"),
+        Index("object_version_geom_idx", "geom", postgresql_using="gist", postgresql_where=text("known_to IS NULL")),
+        Index(
+            "object_version_past_geom_idx",
+            "geom",
+            "system",
+            postgresql_using="gist",
+            postgresql_where=text("known_to IS NOT NULL"),
+        ),
         Index("object_version_opened_idx", text("lower(system)")),
     )
 
