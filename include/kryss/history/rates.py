@@ -160,7 +160,7 @@ class Visits:
     looked: NDArray[np.bool_]
     """Whether it should have shown the object."""
     side: Codes
-    """object * APPROACHES + the side from which its likeliest look is"""
+    """object * APPROACHES + the side from which its farthest look is, where the direction changes least from photo to photo"""
     log_missed: Array
     """(v, z) log probability that a visit that is not hidden shows nothing of what stands, by shift of the object's rates"""
 
@@ -175,15 +175,14 @@ def visits_of(looks: Looks, chance: Array) -> Visits:
     rank = np.arange(len(order)) - begin[looks.visit[order]]
     best = order[(rank < LOOKS_A_VISIT) & (chance[order] > 0)]
     np.add.at(log_missed, looks.visit[best], np.log1p(-shifted_looks(looks, chance, best)))
-    side = looks.thing[begin] * APPROACHES
-    likeliest = order[begin]
+    farthest = np.lexsort((looks.photo, -np.nan_to_num(looks.range_m), looks.visit))[begin]
     return Visits(
         looks.thing[begin],
         begin,
         np.append(begin[1:], len(looks.thing)),
         some(looks.visit[looks.seen], v),
         some(looks.visit[chance > 0], v),
-        side + looks.approach[likeliest],
+        looks.thing[begin] * APPROACHES + looks.approach[farthest],
         log_missed,
     )
 
