@@ -240,6 +240,18 @@ def test_an_object_that_lost_its_evidence_did_not_go(town, stop, relation, words
     assert " went " not in changes.lines()[0]
 
 
+def test_the_photo_of_an_object_that_is_no_longer_in_the_layer_is_not_named_again(town, stop):
+    """It may be what had to go."""
+    part = town.sign("t", "regulatory--stop--g1", 10.4, 10, evidence=(("103", 0),))
+    events = [Lineage("s", "merged_into", "t", "evidence", town.second), Lineage("t", "split_from", "u", "evidence", town.second)]
+    gone = town.sign("u", "regulatory--stop--g1", 10.2, 10)
+    changes = diff(layer(town, [stop, gone]), layer(town, [part]), since(town, {}, *events))
+    assert counted(changes) == {"merged": 1, "removed": 1, "split": 1}
+    told = json.dumps(changes.document())
+    assert '"103"' in told
+    assert "101" not in told and "102" not in told
+
+
 def test_an_old_merger_says_nothing_of_what_is_removed_now(town, stop):
     event = Lineage("s", "lost_evidence", None, "evidence", town.first)
     changes = diff(layer(town, [stop]), layer(town, []), since(town, {"s": town.versions(stop)}, event))

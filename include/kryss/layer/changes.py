@@ -123,9 +123,10 @@ def diff(previous: Json | None, new: Json, since: Since | None = None) -> Change
                 told |= {gone, come}
                 why = since.reason(gone, _ended) if gone in went else since.reason(come, _there)
                 changes.replaced.append(_pair(after[gone], after[come], why))
+    origins = {key: _without_photo(item) for key, item in before.items()} | after
     for key in sorted(after.keys() - told):
         if key in appeared:
-            _tell_new(changes, after[key], {**after, **before}, since)
+            _tell_new(changes, after[key], origins, since)
         elif key in went:
             changes.ended.append(_brief(after[key], since.reason(key, _ended)))
         elif _is_ended(before[key]) and not _is_ended(after[key]):
@@ -152,8 +153,8 @@ def _facts(item: StreetObject) -> tuple[Any, ...]:
 
 
 def _tell_missing(changes: Changes, was: Json, after: Mapping[str, Json], since: Since) -> None:
-    """An object that the previous release had and this one has not."""
-    key = was["id"]
+    """An object that the previous release had and this one has not. Its photo may be why: it is not named again."""
+    key, was = was["id"], _without_photo(was)
     if found := since.heir(key, after):
         heir, event = found
         changes.merged.append(_pair(was, after[heir], event.reason))
@@ -227,6 +228,10 @@ def _brief(item: Json, reason: str | None) -> Json:
     names = ("id", "class", "object_type", "intersection_id", "lon", "lat", "error_radius_m", "status", "standing_probability")
     more = ("first_seen_at", "last_seen_at", "ended_at", "image_key", "image_url")
     return {**{name: item[name] for name in (*names, *more)}, "reason": reason}
+
+
+def _without_photo(item: Json) -> Json:
+    return {**item, "image_key": None, "image_url": None}
 
 
 def _is_ended(item: Json) -> bool:
