@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import ARRAY, Connection, DateTime, Row, Select, Subquery, Table, Text, any_, func, literal, select
+from sqlalchemy import ARRAY, Connection, DateTime, Row, Select, Subquery, Table, Text, any_, exists, func, literal, select
+from sqlalchemy.sql import FromClause
 from sqlalchemy.sql.elements import ColumnElement
 
 from kryss.model import (
@@ -60,7 +61,7 @@ def _wkb(column: ColumnElement[Any], label: str) -> ColumnElement[Any]:
     return func.ST_AsBinary(column, type_=tables.RAW_BYTES).label(label)
 
 
-def _believed(source: Table, known: datetime | None) -> ColumnElement[bool]:
+def _believed(source: FromClause, known: datetime | None) -> ColumnElement[bool]:
     """Rows that are believed now, or were at an instant of system time."""
     if known is None:
         return source.c.known_to.is_(None) if "known_to" in source.c else func.upper_inf(source.c.system)
@@ -197,8 +198,9 @@ class Reader:
 
     def withdrawn_objects(self, code: str) -> list[StreetObject]:
         """The last belief about each object that is believed no more. By id."""
-        open_ids = select(OBJECT_VERSION.c.object_id).where(OBJECT_VERSION.c.code == code, _believed(OBJECT_VERSION, None))
-        last = {row.object_id: row for row in self._object_versions(code, OBJECT_VERSION.c.object_id.not_in(open_ids))}
+        now = OBJECT_VERSION.alias()
+        is_believed = exists().where(now.c.code == code, now.c.object_id == OBJECT_VERSION.c.object_id, _believed(now, None))
+        last = {row.object_id: row for row in self._object_versions(code, ~is_believed)}
         return [rows.to_object(row) for row in last.values()]
 
     def image_ids(self, code: str) -> set[str]:
