@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -141,7 +141,6 @@ class Target:
     """A database with Kryss's schema, and a table ``bench.object`` with the same columns and no history."""
 
     url: str
-    types: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def cursor(self) -> Iterator[Any]:
@@ -164,6 +163,15 @@ class Target:
         finally:
             connection.close()
 
+    def types(self) -> dict[str, str]:
+        """Types of ``bench.object`` by column."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = 'bench.object'::regclass AND attnum > 0"
+            )
+            return dict(cursor.fetchall())
+
     def engine(self) -> Any:
         return create_engine(self.url.replace("postgresql:", "postgresql+psycopg2:"))
 
@@ -182,11 +190,6 @@ def make_target(cluster: Cluster, name: str) -> Target:
             f"CREATE TABLE bench.object AS SELECT {', '.join(COLUMNS)} FROM kryss.object_version WITH NO DATA; "
             f"ALTER TABLE bench.object ADD PRIMARY KEY (code, object_id); CREATE INDEX ON bench.object USING gist (geom)"
         )
-        cursor.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid = 'bench.object'::regclass AND attnum > 0 ORDER BY attnum"
-        )
-        target.types = dict(cursor.fetchall())
     return target
 
 
@@ -268,7 +271,7 @@ def geopandas_to_postgis(target: Target, objects: list[StreetObject]) -> None:
     frame(objects).to_postgis("staging", engine, schema="bench")
     engine.dispose()
     with target.cursor() as cursor:
-        cursor.execute(upsert("bench.staging", target.types) + "; DROP TABLE bench.staging")
+        cursor.execute(upsert("bench.staging", target.types()) + "; DROP TABLE bench.staging")
 
 
 def flatgeobuf(objects: list[StreetObject]) -> Path:
@@ -284,7 +287,7 @@ def ogr2ogr(target: Target, path: Path) -> None:
     command += ["-lco", "GEOMETRY_NAME=geom", "-lco", "SPATIAL_INDEX=NONE", "-lco", "LAUNDER=NO"]
     subprocess.run(command, check=True, env={**os.environ, "PGPASSWORD": url.password or ""})
     with target.cursor() as cursor:
-        cursor.execute(upsert("bench.staging", target.types) + "; DROP TABLE bench.staging")
+        cursor.execute(upsert("bench.staging", target.types()) + "; DROP TABLE bench.staging")
 
 
 @dataclass(frozen=True)
@@ -375,15 +378,30 @@ def race(cluster: Cluster, rows: int, only: set[str], limit_s: float, before: li
 
 def run(cluster: Cluster, key: str, objects: list[StreetObject], again: bool) -> Iterator[dict[str, Any]]:
     contestant, rows = CONTESTANTS[key], len(objects)
-    target = make_target(cluster, f"{key.replace('-', '_')}_{rows}")
-    (ours if contestant.history else floor)(target, known_before(objects))
-    target.ask("VACUUM ANALYZE")
+    target = copy_of(cluster, known_to(cluster, contestant, objects), f"{key.replace('-', '_')}_{rows}")
     given = contestant.prepare(objects)
     yield {"key": key, "rows": rows, **measure(cluster, target, lambda: contestant.load(target, given))}
     check(target, contestant, objects)
     if again:
         yield {"key": f"{key}, the same again", "rows": rows, **measure(cluster, target, lambda: contestant.load(target, given))}
     drop(cluster, target)
+
+
+def known_to(cluster: Cluster, contestant: Contestant, objects: list[StreetObject]) -> Target:
+    """The database that each contestant gets a copy of: made once for those without history, once for ours."""
+    name = f"{'history' if contestant.history else 'plain'}_{len(objects)}"
+    server = Target(cluster.url("postgres"))
+    if server.ask(f"SELECT count(*) FROM pg_database WHERE datname = '{name}'"):
+        return Target(cluster.url(name))
+    target = make_target(cluster, name)
+    (ours if contestant.history else floor)(target, known_before(objects))
+    target.ask("VACUUM ANALYZE")
+    return target
+
+
+def copy_of(cluster: Cluster, known: Target, name: str) -> Target:
+    Target(cluster.url("postgres")).ask(f"CREATE DATABASE {name} TEMPLATE {make_url(known.url).database}")
+    return Target(cluster.url(name))
 
 
 def drop(cluster: Cluster, target: Target) -> None:
