@@ -8,6 +8,7 @@ from typing import Any
 from kryss.pipeline.run import Run
 
 FIRST = {"refresh": "discover", "reprocess": "known", "takedown": "takedown"}
+OBJECTS = ("new", "changed", "ended", "withdrawn", "unchanged")
 LOOKING = ("plan", "fetch", "detect", "depth")
 STAGES = (*FIRST.values(), *LOOKING, "place", "merge", "assign", "check", "export")
 
@@ -49,7 +50,7 @@ def collect(run: Run) -> dict[str, Any]:
         "sightings": first["place"].get("sightings", 0),
         "sightings_dropped": first["merge"].get("dropped", {}),
         "depth": sorted({outcome.get("depth", "") for outcome in measured["depth"]} - {""}),
-        "objects": {key: first["merge"].get("objects", {}).get(key, 0) for key in ("new", "changed", "ended", "withdrawn", "unchanged")},
+        "objects": {name: first["merge"].get("objects", {}).get(name, 0) for name in OBJECTS},
         "reasons": first["merge"].get("reasons", {}),
         "lineage": first["merge"].get("lineage", {}),
         "objects_total": first["merge"].get("total", 0),
