@@ -1,11 +1,13 @@
 """Plays simulated years of a town through place, fusion, history and PostGIS, night by night, and judges every claim.
 
-    ./kryss bench year [--seeds 0 1 2] [--nights 50] [--quick] [--list] [--json FILE]
+    ./kryss bench year [--seeds 0 1 2] [--nights 50] [--once] [--quick] [--list] [--json FILE]
 
 An *event* is observable if drives that would have shown the thing with 90 % probability, were it there, were loaded: two while it
 stood and three while it did not. It is found if the objects of its things claim it, inside their date brackets. A *claim* is a
 change that a belief states of an object that three photos show: right, with a wrong bracket, or false (no such change happened).
-See `kryss.demo.year` and `kryss.demo.year.judge`; nothing is detected in pictures: boxes are simulated.
+With ``--once`` all photos of a year come in one load, without a database: as the order of loads does not matter, its last night
+is the same; what was believed in between is not seen. See `kryss.demo.year` and `kryss.demo.year.judge`; nothing is detected in
+pictures: boxes are simulated.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -32,9 +35,13 @@ from kryss.demo.streets.grid import CLASSES, MODEL_KEY  # noqa: E402
 from kryss.demo.year import Plan, Year, simulate  # noqa: E402
 from kryss.demo.year.judge import CLAIM_KINDS, VERDICTS, Claim, Judgement, Outcome, judge, precision_counts, recall_rows  # noqa: E402
 from kryss.demo.year.lives import Event  # noqa: E402
+from kryss.history import Evidence, believe  # noqa: E402
 from kryss.model import StreetObject  # noqa: E402
 from kryss.pipeline import stages  # noqa: E402
 from kryss.pipeline.given import GivenRun, hand_in  # noqa: E402
+from kryss.positioning.fuse import fuse  # noqa: E402
+from kryss.positioning.place import place  # noqa: E402
+from kryss.positioning.poses import trusted_poses  # noqa: E402
 from kryss.services.postgres import create_database, temporary_cluster  # noqa: E402
 from kryss.store import Store, open_store  # noqa: E402
 
@@ -70,6 +77,8 @@ class Diary:
 
     def waits(self) -> Iterator[tuple[Event, int, int]]:
         """For each event found at last: days until it was observable, and days until it was found for good."""
+        if len(self.nights) < self.year.plan.nights:
+            return
         for number, outcome in enumerate(self.last.outcomes):
             history = [night.outcomes[number] for night in self.nights]
             if not (outcome.found and outcome.observable):
@@ -108,6 +117,17 @@ def play(year: Year, url: str, folder: Path) -> Diary:
         diary.nights.append(judge(year, diary.objects, night))
     _count_versions(store, config.code, diary)
     return diary
+
+
+def play_once(year: Year) -> Diary:
+    """Everything that the year's nights load, at once and in memory."""
+    images = {one.id: one for one in year.images if year.night_of[one.sequence_id] is not None}
+    began = time.process_time()
+    poses, _ = trusted_poses(images.values())
+    placed, _ = place(images, [one for one in year.detections if one.image_id in images], poses)
+    objects = believe(Evidence(fuse(placed), {MODEL_KEY: list(images.values())}, poses)).objects
+    seconds = time.process_time() - began
+    return Diary(year, [judge(year, objects, year.plan.nights - 1)], objects, [seconds])
 
 
 def _municipality(year: Year, folder: Path) -> MunicipalityConfig:
@@ -169,7 +189,8 @@ def tell(diaries: Sequence[Diary]) -> Iterator[str]:
     yield from tell_claims([claim for diary in diaries for claim in diary.last.claims])
     yield ""
     last = [[one for one in diary.last.wrong("false") if one.kind in ("went", "replaced")] for diary in diaries]
-    yield f"false ends: {sum(map(len, last))} after the last night, {sum(map(len, ends))} after any night"
+    every_night = len(diaries[0].nights) == plan.nights
+    yield f"false ends: {sum(map(len, last))} after the last night" + every_night * f", {sum(map(len, ends))} after any night"
     doubtful = Counter(c.verdict for diary in diaries for c in diary.last.claims if not c.confirmed)
     yield f"claims about objects that fewer than three photos show: {dict(sorted(doubtful.items()))}"
     hidden = [scaffold for diary in diaries for scaffold in diary.year.truth.scaffolds]
@@ -177,11 +198,14 @@ def tell(diaries: Sequence[Diary]) -> Iterator[str]:
     now = sum(len({claim.thing for claim in diary.last.wrong("hidden for months")}) for diary in diaries)
     yield f"hidden for months by a scaffold: {len(hidden)}; said to be gone meanwhile: {ever}; in the history at last: {now}"
     yield f"objects beside the one of their thing: {sum(diary.last.twins for diary in diaries)}"
-    yield f"things whose id became another: {sum(diary.renamed() for diary in diaries)}"
-    lineage, reasons = (dict(sorted(sum((getattr(d, n) for d in diaries), Counter()).items())) for n in ("lineage", "reasons"))
-    yield f"versions by reason: {reasons}; lineage: {lineage}"
+    if every_night:
+        yield f"things whose id became another: {sum(diary.renamed() for diary in diaries)}"
+        reasons, lineage = (
+            dict(sorted(sum((getattr(one, n) for one in diaries), Counter()).items())) for n in ("reasons", "lineage")
+        )
+        yield f"versions by reason: {reasons}; lineage: {lineage}"
     seconds = [second for diary in diaries for second in diary.cpu_s]
-    yield f"processor seconds a night: {statistics.median(seconds):.1f} in the middle, {max(seconds):.1f} at most"
+    yield f"processor seconds a load: {statistics.median(seconds):.1f} in the middle, {max(seconds):.1f} at most"
 
 
 def explain(diary: Diary) -> Iterator[str]:
@@ -241,6 +265,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="kryss bench year", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("--nights", type=int, default=Plan.nights)
+    parser.add_argument("--once", action="store_true", help="one load of everything, without a database")
     parser.add_argument("--quick", action="store_true", help="a town of one block and 40 drives")
     parser.add_argument("--gps-only", type=float, default=Plan.gps_only, metavar="SHARE", help="drives without SfM poses")
     parser.add_argument("--parked", type=float, default=Plan.parked, metavar="SHARE", help="passes behind a van")
@@ -250,11 +275,14 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING)
     size = {"blocks": 1, "drives": 40, "events": 3, "scaffolds": 1} if options.quick else {}
     diaries = []
-    with temporary_cluster() as cluster:
+    with nullcontext() if options.once else temporary_cluster() as cluster:
         for seed in options.seeds:
-            plan = Plan(seed, options.nights, gps_only=options.gps_only, parked=options.parked, **size)
-            with tempfile.TemporaryDirectory() as folder:
-                diaries.append(play(simulate(plan), create_database(cluster, f"year_{seed}"), Path(folder)))
+            year = simulate(Plan(seed, options.nights, gps_only=options.gps_only, parked=options.parked, **size))
+            if cluster is None:
+                diaries.append(play_once(year))
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    diaries.append(play(year, create_database(cluster, f"year_{seed}"), Path(folder)))
             if options.list:
                 print("\n".join(explain(diaries[-1])), flush=True)
     print("\n".join(tell(diaries)))
