@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from kryss.cli.__main__ import main
-from kryss.config import MunicipalityConfig, Settings
+from kryss.config import ConfigError, MunicipalityConfig, Settings
 from kryss.history.surveys import SurveyError
 from kryss.model import Image, Municipality
+from kryss.pipeline import stages
 from kryss.pipeline.surveys import Place, Taken, take_survey
 
 DUBLIN = Path(__file__).parents[3] / "shared" / "data" / "dublin-lights-2015" / "lights.csv"
@@ -118,6 +120,30 @@ def test_command_asks_for_what_it_cannot_know(tmp_path: Path, database_url: str,
     assert main(["survey", file, "--code", "dublin", "--date", "2015-06-01"]) == 0
     assert "nothing changed" in capsys.readouterr().out
     assert main(["survey", str(tmp_path / "none.csv"), "--code", "dublin", "--date", "2015-06-01"]) == 1
+
+
+def test_photos_of_a_surveyed_municipality_are_refused_and_nothing_is_lost(install: Any, streets: Any, tmp_path: Path) -> None:
+    there = install("surveyed")
+    file = tmp_path / "lights.csv"
+    file.write_text("lat,lon\n63.4,10.4\n63.4001,10.4001\n")
+    take_survey(there.store, there.run.settings, Place("town", "Town", "NO", there.run.config), file, date(2015, 6, 1))
+    before = there.objects()
+    with pytest.raises(ConfigError, match="town has surveys"):
+        there.night("first", streets.images)
+    assert there.objects() == before and len(before) == 2
+
+
+def test_roads_of_objects_are_where_lights_stand_together(install: Any, streets: Any) -> None:
+    there = install("no-roads")
+    there.night("first", streets.images)
+    run = replace(there.run, config=there.run.config.model_copy(update={"roads": "objects"}))
+    told = stages.roads(run)
+    with there.store.snapshot() as reader:
+        junctions = reader.intersections("town")
+    assert told["junctions"]["new"] == len(junctions) > 0
+    lights = {one.id for one in there.objects() if one.class_name.startswith("object--traffic-light")}
+    assert all(lights.issuperset(one.members) and len(one.members) > 1 for one in junctions)
+    assert stages.roads(run)["junctions"]["unchanged"] == len(junctions)
 
 
 @pytest.mark.real
