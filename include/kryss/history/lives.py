@@ -204,10 +204,18 @@ class _Object:
                 if absence is not None:
                     absences.append(absence)
         before, after = missed[missed < shown[0]][::-1], missed[missed > shown[-1]]
-        came = np.flatnonzero(self._stands(before, first, GONE_AT_ONCE) < ended_below)
+        stood = self._stands(before, first, GONE_AT_ONCE)
+        came = np.flatnonzero(stood < ended_below)
         at_once = GONE_AT_ONCE_ONCE_SEEN if first == last else GONE_AT_ONCE
         stands = self._stands(after, last, at_once)
         gone = np.flatnonzero(stands < ended_below)
+        credible = [
+            part[self.visits.seen[part]] for part, by in ((before, stood), (after, stands)) if len(by) and by.min() >= 0.5
+        ]
+        if any(len(part) for part in credible):
+            # What is believed to stand after all, or to have stood before all, was seen by whoever saw it.
+            self.shown[np.concatenate(credible)] = True
+            return self.life(ended_below)
         # What looks after it is known to have gone say is no news.
         decided = after[: gone[0] + 1] if len(gone) else after
         probability = stands[len(decided) - 1] if len(decided) else 1.0 - at_once
@@ -215,9 +223,9 @@ class _Object:
             standing_probability=round(float(probability), PROBABILITY_DECIMALS),
             first_seen_at=first,
             last_seen_at=last,
-            ended_at=self._misses(decided[-1])[0] if len(gone) else None,
+            ended_at=self._looked(decided[-1])[0] if len(gone) else None,
             misses=tuple(photo for visit in decided for photo in self._misses(visit)),
-            began_after=self._misses(before[came[0]])[-1] if len(came) else None,
+            began_after=self._looked(before[came[0]])[-1] if len(came) else None,
             absences=tuple(absences),
         )
 
@@ -231,7 +239,13 @@ class _Object:
         """The photos of a visit that should have shown it and did not."""
         rows = slice(self.visits.begin[visit], self.visits.end[visit])
         found: list[int] = self.looks.photo[rows][(self.chance[rows] > 0) & ~self.looks.seen[rows]].tolist()
-        return found or [int(self.looks.photo[rows][0])]
+        return found
+
+    def _looked(self, visit: int) -> tuple[int, int]:
+        """The first and the last photo of a visit that missed it, or if none did, that should have shown it."""
+        rows = slice(self.visits.begin[visit], self.visits.end[visit])
+        looked = self._misses(visit) or self.looks.photo[rows][self.chance[rows] > 0].tolist()
+        return looked[0], looked[-1]
 
     def _shows(self, missed: NDArray[np.intp], given: Array) -> Array:
         """``(m, APPROACHES, z)`` log of how likely each visit is ``given`` (v, z) over if the object does not stand, by side."""
@@ -253,7 +267,7 @@ class _Object:
         """``(m,)`` the probability that what was seen in the photo ``since`` stood at each visit, by the visits up to it."""
         if not len(missed):
             return np.zeros(0)
-        at = self.photos.time[[self._misses(visit)[0] for visit in missed]]
+        at = self.photos.time[[self._looked(visit)[0] for visit in missed]]
         years = np.abs(at - self.photos.time[since]) / YEAR_S
         # Of one that stands throughout: what the first none, the first one, the first two ... of the visits show.
         open_to_view = _sums(self._shows(missed, self.evidence.standing))
@@ -276,8 +290,8 @@ class _Object:
         own = self.own.copy()
         self._forget(gap)
         begin, end = self.photos.time[left], self.photos.time[back]
-        first = self.photos.time[[self._misses(visit)[0] for visit in gap]]
-        last = self.photos.time[[self._misses(visit)[-1] for visit in gap]]
+        first = self.photos.time[[self._looked(visit)[0] for visit in gap]]
+        last = self.photos.time[[self._looked(visit)[1] for visit in gap]]
         years = (first - begin) / YEAR_S
         # From visit i to visit j, and over between j and the next: anywhere in the rest of the gap alike.
         over = (np.append(first[1:], end) - last)[None, :] / np.maximum(end - first, 1.0)[:, None]
@@ -298,7 +312,7 @@ class _Object:
         if not len(sure):
             self.own = own
             return None
-        return left, self._misses(gap[sure[0]])[0], self._misses(gap[sure[-1]])[-1], back
+        return left, self._looked(gap[sure[0]])[0], self._looked(gap[sure[-1]])[1], back
 
 
 def _sums(shows: Array) -> Array:
