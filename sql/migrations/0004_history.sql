@@ -59,13 +59,14 @@ ALTER TABLE kryss.object_version
     DROP CONSTRAINT object_version_system_check,
     ADD CHECK (lower_inc(system) AND NOT upper_inc(system)),
     ADD CHECK (follows <= lower(system)),
-    ADD UNIQUE (code, known_to, object_id),
+    ADD UNIQUE (known_to, code, object_id),
     ADD FOREIGN KEY (code, follows, object_id) REFERENCES kryss.object_version (code, known_to, object_id);
 CREATE UNIQUE INDEX object_version_follows_idx ON kryss.object_version (object_id, code, coalesce(follows, '-infinity'));
 -- Today's beliefs have an index of their own: a box reads no row of the past, however long that is.
 DROP INDEX kryss.object_version_geom_idx;
 CREATE INDEX object_version_geom_idx ON kryss.object_version USING gist (geom) WHERE known_to IS NULL;
-CREATE INDEX object_version_past_geom_idx ON kryss.object_version USING gist (geom, system) WHERE known_to IS NOT NULL;
+-- In other words than known_to, or the foreign key on it, planned while the past is empty, would search there.
+CREATE INDEX object_version_past_geom_idx ON kryss.object_version USING gist (geom, system) WHERE NOT upper_inf(system);
 COMMENT ON COLUMN kryss.object_version.follows IS
     'End of the system time of the version before, of the same object; null for its first version.';
 COMMENT ON COLUMN kryss.object_version.known_to IS 'End of system, as an instant; null while it is believed.';
@@ -258,7 +259,7 @@ SELECT v.version AS key, v.code, v.object_id, v.class_name, v.status,
 FROM (
     SELECT o.* FROM kryss.object_version o WHERE o.known_to IS NULL
     UNION ALL
-    SELECT p.* FROM kryss.object_version p WHERE p.known_to IS NOT NULL
+    SELECT p.* FROM kryss.object_version p WHERE NOT upper_inf(p.system)
 ) v
 LEFT JOIN kryss.load l ON l.code = v.code AND l.system_at = lower(v.system);
 COMMENT ON VIEW kryss.object_history IS
@@ -427,7 +428,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT v.* FROM kryss.object_version v WHERE v.known_to IS NULL AND v.system @> known_at AND v.valid @> valid_at
     UNION ALL
-    SELECT v.* FROM kryss.object_version v WHERE v.known_to IS NOT NULL AND v.system @> known_at AND v.valid @> valid_at;
+    SELECT v.* FROM kryss.object_version v WHERE NOT upper_inf(v.system) AND v.system @> known_at AND v.valid @> valid_at;
 END;
 COMMENT ON FUNCTION kryss.objects_as_of(timestamptz, timestamptz) IS
     'Objects that stood at valid_at (capture time), by what this database believed at known_at (system time).';
@@ -462,7 +463,7 @@ BEGIN ATOMIC
            coalesce(a.reason, l.reason), l.relation, l.other_id, b.class_name, a.class_name, b.status, a.status,
            ST_Distance(a.geom::geography, b.geom::geography), b.version, a.version, coalesce(a.geom, b.geom)
     FROM (
-        SELECT v.* FROM kryss.municipality m JOIN kryss.object_version v ON v.code = m.code
+        SELECT v.* FROM kryss.object_version v
         WHERE v.known_to > known_1 AND v.known_to <= known_2 AND lower(v.system) <= known_1
     ) b
     FULL JOIN (
@@ -489,12 +490,11 @@ END;
 COMMENT ON FUNCTION kryss.street_changes_between(timestamptz, timestamptz) IS
     'What came and went in the street between two instants of capture time, by what is believed now: the events whose bracket overlaps them. It is certain that one fell between them where not_before >= valid_1 and not_after <= valid_2.';
 
--- Nobody knows the municipality of an id by heart: each municipality is asked through its index.
 CREATE FUNCTION kryss.evidence_of(object_id uuid)
 RETURNS SETOF kryss.object_evidence
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT e.* FROM kryss.municipality m JOIN kryss.object_evidence e ON e.code = m.code WHERE e.object_id = evidence_of.object_id;
+    SELECT e.* FROM kryss.object_evidence e WHERE e.object_id = evidence_of.object_id;
 END;
 COMMENT ON FUNCTION kryss.evidence_of(uuid) IS 'The sightings an object is made from, by what is believed now, with links to their photos.';
 

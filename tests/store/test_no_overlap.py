@@ -104,3 +104,21 @@ def test_a_row_that_would_overlap_is_refused(cursor, start, end, follows):
     assert not accepted(cursor, INSERT, start=start, end=end, follows=follows)
     assert accepted(cursor, INSERT, start=DAYS[2], end=None, follows=DAYS[2])
     assert not accepted(cursor, INSERT, start=DAYS[3], end=None, follows=DAYS[2])
+
+
+def test_the_chain_is_followed_by_its_index_while_nothing_is_past_yet(cursor):
+    """The foreign key's query is planned once a session, perhaps before anything was closed: it must not scan the past then."""
+    cursor.execute(
+        "INSERT INTO kryss.object SELECT 'town', md5(n::text)::uuid, 'stop', '2026-01-01Z' FROM generate_series(1, 2000) n"
+    )
+    opening = INSERT.replace("VALUES (", "SELECT ").replace("%(object)s", "md5(n::text)::uuid").rstrip().removesuffix(")")
+    cursor.execute(opening + " FROM generate_series(1, 2000) n", {"start": DAYS[0], "end": None, "bounds": "[)", "follows": None})
+    cursor.execute("ANALYZE kryss.object_version")
+    cursor.execute(
+        "EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY kryss.object_version x "
+        "WHERE code = 'town' AND known_to = '2026-01-02Z' AND object_id = %s FOR KEY SHARE OF x",
+        (OBJECT,),
+    )
+    (((found,),),) = cursor.fetchall()
+    used = found["Plan"]["Plans"][0]["Index Name"]
+    assert used in ("object_version_known_to_code_object_id_key", "object_version_follows_idx")

@@ -299,7 +299,7 @@ class ObjectVersion(Base):
         CheckConstraint("reason IN ('street', 'evidence', 'model')"),
         CheckConstraint("lower_inc(system) AND NOT upper_inc(system)"),
         CheckConstraint("follows <= lower(system)"),
-        UniqueConstraint("code", "known_to", "object_id"),
+        UniqueConstraint("known_to", "code", "object_id"),
         _references("object_version", "code", "follows", "object_id", to=("code", "known_to", "object_id")),
         Index(
             "object_version_follows_idx", "object_id", "code", text("COALESCE(follows, '-infinity'::timestamptz)"), unique=True
@@ -310,7 +310,7 @@ class ObjectVersion(Base):
             "geom",
             "system",
             postgresql_using="gist",
-            postgresql_where=text("known_to IS NOT NULL"),
+            postgresql_where=text("NOT upper_inf(system)"),
         ),
         Index("object_version_opened_idx", text("lower(system)")),
     )
