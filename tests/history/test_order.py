@@ -206,7 +206,7 @@ class History(RuleBasedStateMachine):
     def takedown(self, data: st.DataObject) -> None:
         """Photos go, loaded or not."""
         there = sorted(self.world.images.keys() - self.removed)
-        going = data.draw(st.lists(st.sampled_from(there), min_size=1, max_size=3, unique=True))
+        going = sorted({data.draw(st.sampled_from(there)), data.draw(st.sampled_from(sorted(self.looked)))})
         run = self.a_run("takedown", self.model)
         key = stages.takedown(run, going, (), "asked")["key"]
         stages.place(run, key)
@@ -325,7 +325,9 @@ class History(RuleBasedStateMachine):
 
 
 def subsets(names: Sequence[str]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(names), min_size=1, max_size=len(names), unique=True)
+    """Any of the names, at least one; nothing is drawn in vain."""
+    taken = st.lists(st.booleans(), min_size=len(names), max_size=len(names))
+    return taken.map(lambda chosen: [name for name, one in zip(names, chosen, strict=True) if one] or list(names[:1]))
 
 
 def canonical(objects: Iterable[StreetObject]) -> list[StreetObject]:
