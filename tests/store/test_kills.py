@@ -12,7 +12,7 @@ import importlib.util, os, signal, sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from kryss.model import Lineage
+from kryss.model import Lineage, Survey, SurveyedThing
 from kryss.store import open_store
 
 url, nouns_path = sys.argv[1:]
@@ -40,6 +40,7 @@ def load(last_statement):
         tx.write_assignments("town", {nouns.object_id(1): "osm:1"})
         tx.record_release(nouns.release())
         tx.remove_images(["99"], "takedown")
+        tx.load_survey(Survey("survey:1", "lights", nouns.NOON, 0.5, True, (SurveyedThing(2, "stop", 10.4, 63.4),)))
         if last_statement == 0:
             raise SystemExit(reached)
 
