@@ -302,7 +302,7 @@ def object_lines(code: str, nouns: Iterable[StreetObject], reasons: Mapping[str,
         image_ids, ordinals = zip(*noun.evidence, strict=True) if noun.evidence else ((), ())
         yield _OBJECT_LINE % (
             plain(code),
-            noun.id if noun.id.replace("-", "").isalnum() else encode_value(noun.id),
+            encode_value(noun.id),
             plain(noun.class_name),
             point(round(float(noun.lon), DEGREE_DECIMALS), round(float(noun.lat), DEGREE_DECIMALS)),
             *noun.covariance,
