@@ -145,5 +145,7 @@ def test_psql_runs_them_all_as_an_analyst(analyst_url) -> None:
         assert rows or path.name[:2] == "09", path.name
     refused = subprocess.run(["psql", url, "-X", "-c", "DELETE FROM kryss.release"], capture_output=True, text=True, check=False)
     assert "permission denied for table release" in refused.stderr
-    described = subprocess.run(["psql", url, "-X", "-c", "\\d+ kryss.object_now"], capture_output=True, text=True, check=True)
-    assert "standing_probability" in described.stdout
+    for name in ("object_now", "object_version"):
+        command = ["psql", url, "-X", "-P", "pager=off", "-c", f"\\d+ kryss.{name}"]
+        described = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "Probability that it still stands, 0 to 1" in described.stdout

@@ -19,7 +19,7 @@ def described(database_url):
 
 def test_the_data_dictionary_is_not_stale(described):
     page = PAGE.read_text("utf-8")
-    assert page == with_dictionary(page, described()), "run: python -m kryss.store.dictionary URL (of a migrated database)"
+    assert page == with_dictionary(page, described()), "stale: kryss.store.dictionary says how to write it anew"
 
 
 def test_a_new_comment_makes_it_stale(described, sql):

@@ -1,8 +1,9 @@
 """The data dictionary of ``docs/database.md``, from the comments of a migrated database.
 
-    python -m kryss.store.dictionary URL
+    PYTHONPATH=include .venv/bin/python -m kryss.store.dictionary "$(./kryss url)"
 
-writes everything below the marker anew; what stands above it is written by hand. A test fails when the file is stale.
+writes everything below the marker anew from a migrated database; what stands above it is written by hand. A test fails when the
+file is stale.
 """
 
 from __future__ import annotations
