@@ -234,3 +234,32 @@ def test_many_areas_take_little_time() -> None:
     began = time.process_time()
     with_areas(places)
     assert time.process_time() - began < 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed, block_m", [(2, 180), (21, 70), (4, 110), (11, 45)])
+def test_areas_along_the_bent_roads_of_a_town_are_disjoint(seed: int, block_m: int) -> None:
+    """625 junctions each: enough for lines that nearly touch."""
+    rng = np.random.default_rng(seed)
+    grid = [(i, j) for i in range(25) for j in range(25)]
+    place = {spot: at(*((np.array(spot) + rng.uniform(-0.4, 0.4, 2)) * block_m).tolist()) for spot in grid}
+    roads: dict[tuple[int, int], list[tuple[tuple[float, float], ...]]] = {spot: [] for spot in grid}
+    for i, j in grid:
+        for to in ((i + 1, j), (i, j + 1), (i + 1, j + 1))[: 3 if rng.random() < 0.2 else 2]:
+            if to in place:
+                start, end = np.array(place[i, j]), np.array(place[to])
+                bends = [start + (end - start) * t + rng.normal(0, 1e-4, 2) for t in np.sort(rng.uniform(0, 1, rng.integers(3)))]
+                road = (place[i, j], *(tuple(bend.round(7).tolist()) for bend in bends), place[to])
+                roads[i, j].append(road)
+                roads[to].append(road[::-1])
+    limits = rng.choice([30.0, 50.0, 80.0], len(grid)).tolist()
+    found = with_areas(
+        [replace(junction(f"{i},{j}", *place[i, j], limits[n]), approaches=tuple(roads[i, j])) for n, (i, j) in enumerate(grid)],
+        "arms",
+    )
+    areas = np.array([Polygon(one.area) for one in found])
+    assert shapely.is_valid(areas).all()
+    pairs = shapely.STRtree(areas).query(areas, predicate="intersects")
+    one, other = pairs[:, pairs[0] < pairs[1]]
+    overlap = shapely.area(shapely.intersection(areas[one], areas[other])) * METRES[0] * METRES[1]
+    assert (overlap < 0.02 * shapely.length(areas[one]) * METRES[1]).all()

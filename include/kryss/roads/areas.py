@@ -45,6 +45,7 @@ SLIT_DEG = 3e-7
 SITE_SPACING_M = 10.0
 SAME_ROAD_M = 5.0
 """A road is the same to two junctions where their lines of it are this near."""
+GRID_M = 1e-3
 NEAR_M = 20.0
 """Farther from an approach than any point of its corridor."""
 
@@ -255,29 +256,33 @@ def _road_sites(junctions: Sequence[Intersection], centres: Array) -> tuple[Arra
 
 
 def _by_nearest_site(xy: Array, is_first: NDArray[np.bool_], shared: Any) -> tuple[Any, Any]:
-    """xy: ``(n, 2)`` sites; is_first: ``(n,)`` whose they are. Coinciding sites are the first's."""
-    nobody = shapely.Polygon()
-    if is_first.all() or not is_first.any():
-        return (shared, nobody) if is_first.all() else (nobody, shared)
+    """xy: ``(n, 2)`` sites; is_first: ``(n,)`` whose they are. Of coinciding sites one of the first's counts."""
+    # About an origin of its own and to the centimetre: cells of far or nearly equal sites are not exact enough to be joined.
+    origin = np.round(xy[0])
+    xy = np.round(xy - origin, 2)
     order = np.lexsort((~is_first, xy[:, 1], xy[:, 0]))
     xy, is_first = xy[order], is_first[order]
     distinct = np.append(True, (np.diff(xy, axis=0) != 0.0).any(axis=1))
     xy, is_first = xy[distinct], is_first[distinct]
     if is_first.all() or not is_first.any():
+        nobody = shapely.Polygon()
         return (shared, nobody) if is_first.all() else (nobody, shared)
-    # About an origin of its own: the cells of coordinates of thousands of kilometres are not exact enough to be joined.
-    origin = xy[0]
     near = shapely.transform(shapely.envelope(shared), lambda corners: corners - origin)
-    cells = shapely.get_parts(shapely.voronoi_polygons(shapely.MultiPoint(xy - origin), extend_to=near, ordered=True))
-    first = shapely.transform(shapely.union_all(cells[is_first]), lambda corners: corners + origin)
+    cells = shapely.get_parts(shapely.voronoi_polygons(shapely.MultiPoint(xy), extend_to=near, ordered=True))
+    first = shapely.union_all(shapely.make_valid(cells[is_first]), grid_size=GRID_M)
+    first = shapely.transform(first, lambda corners: corners + origin)
     return shapely.intersection(shared, first), shapely.difference(shared, first)
+
+
+def _polygons(shape: Any) -> list[shapely.Polygon]:
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    return [part for part in parts.tolist() if part.geom_type == "Polygon" and not part.is_empty]
 
 
 def _holding(shape: Any, centre: tuple[float, float]) -> shapely.Polygon:
     """The part that holds the centre, else that is nearest to it; empty where there is none."""
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and not part.is_empty]
     here = shapely.Point(centre)
-    return min(parts, key=lambda part: (part.distance(here), -part.area), default=shapely.Polygon())
+    return min(_polygons(shape), key=lambda part: (part.distance(here), -part.area), default=shapely.Polygon())
 
 
 def _ring(shape: Any, centre: tuple[float, float]) -> Ring:
@@ -287,8 +292,9 @@ def _ring(shape: Any, centre: tuple[float, float]) -> Ring:
     """
     grid = 10.0**-DECIMALS
     here = tuple(_to_degrees(np.array([centre]))[0])
-    rounded = shapely.set_precision(shapely.make_valid(shapely.transform(shape, _to_degrees), method="structure"), grid)
-    part = _holding(rounded, here)
+    # What nearly touches in the plane may cross in degrees: rounded before and mended after.
+    turned = shapely.make_valid(shapely.transform(shapely.set_precision(shape, GRID_M), _to_degrees))
+    part = _holding(shapely.set_precision(shapely.union_all(_polygons(turned)), grid), here)
     half = SLIT_DEG
     while part.interiors:
         holes = len(part.interiors)
