@@ -224,7 +224,8 @@ class Intersection:
     """A junction with a centre, an area polygon and the speed limit that shaped it."""
 
     id: str
-    """From its source, as it was first found: ``nvdb:<smallest node id>``, ``osm:<smallest node id>``, ``area:<feature id>``."""
+    """From its source, as it was first found: ``nvdb:<smallest node id>``, ``osm:<smallest node id>``, ``area:<feature id>``,
+    ``lights:<object id>``."""
     source: str
     lon: float
     lat: float
