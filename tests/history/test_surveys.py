@@ -76,6 +76,18 @@ def test_thing_that_only_the_later_survey_lists_came_between_them() -> None:
     assert (new.began_after, new.status) == (day(2015), "standing") and len(told.objects) == len(STREET) + 1
 
 
+def test_thing_beyond_the_earlier_survey_is_not_said_to_have_come() -> None:
+    told = believe_surveys([survey(2015, STREET), survey(2017, [*STREET, (900.0, 0.0)])])
+    (new,) = [one for one in told.objects if one.first_seen_at == day(2017)]
+    assert (new.began_after, told.reasons[new.id]) == (None, "evidence")
+
+
+def test_thing_that_was_badly_measured_or_moved_a_little_is_the_same() -> None:
+    many = [(20.0 * n, 0.0) for n in range(30)]
+    told = believe_surveys([survey(2015, many), survey(2017, [*many[:-1], (20.0 * 29, 4.5)])])
+    assert len(told.objects) == len(many) and {one.status for one in told.objects} == {"standing"}
+
+
 def test_thing_that_the_later_survey_lacks_went_between_them() -> None:
     told = believe_surveys([survey(2015, STREET), survey(2017, STREET[:-1])])
     (gone,) = [one for one in told.objects if one.status == "ended"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -22,9 +22,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from shapely import Point
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from kryss.history.evidence import Beliefs
 from kryss.history.identity import OBJECT_NAMESPACE
+from kryss.history.surveys import boundary_around
 from kryss.model import Absence, Lineage, Reason, StreetObject, Survey, SurveyedThing
 from kryss.positioning.frame import Frame, frame_for, wrap_deg
 
@@ -70,8 +74,8 @@ def believe_surveys(
     """
     ordered = sorted(surveys, key=lambda survey: (survey.surveyed_at, survey.source))
     listed = _listed(ordered)
-    classes = [{thing.class_name for thing in survey.things} for survey in ordered]
-    things = [_thing(ordered, classes, listings) for listings in listed]
+    lists = [_lists(survey) for survey in ordered]
+    things = [_thing(ordered, lists, listings) for listings in listed]
     ids, lineage = _named(ordered, things, known, withdrawn, ever, replaced)
     objects = [replace(thing, id=object_id) for object_id, thing in zip(ids, things, strict=True)]
     objects.sort(key=lambda one: one.id)
@@ -176,7 +180,8 @@ def common_shift(
 def matched(before: Array, sigma_before: Array, after: Array, sigma_after: Array, alike: Alike) -> dict[int, int]:
     """Index of the earlier place ``(n, 2)`` -> index of the later one ``(m, 2)``: one to one, the smallest sum of squares.
 
-    Pairs farther apart than the gate are none. The gate is what the stated errors allow, or less where the places agree better.
+    The gate is how well the places agree, as far as the stated errors allow. Then what is left of both is matched within the
+    stated errors alone: that one thing was badly measured, or moved a little, is likelier than that it went and another came.
     """
     if not len(before) or not len(after):
         return {}
@@ -186,27 +191,31 @@ def matched(before: Array, sigma_before: Array, after: Array, sigma_after: Array
     gate = GATE_SIGMAS * np.hypot(sigma_before[a], sigma_after[b])
     fits = alike(a, b) & (apart <= gate)
     a, b, apart, gate = a[fits], b[fits], apart[fits], gate[fits]
-    gate = np.minimum(gate, _agreement_m(a, b, apart))
-    fits = apart <= gate
-    a, b, apart, gate = a[fits], b[fits], apart[fits], gate[fits]
-    if not len(a):
-        return {}
-    count = len(before) + len(after)
-    _, part = connected_components(coo_array((np.ones(len(a)), (a, len(before) + b)), shape=(count, count)), directed=False)
+    pairs: dict[int, int] = {}
+    for within in (np.minimum(gate, _agreement_m(a, b, apart)), gate):
+        left = (apart <= within) & ~np.isin(a, list(pairs)) & ~np.isin(b, list(pairs.values()))
+        pairs |= _one_to_one(a[left], b[left], apart[left] / within[left])
+    return dict(sorted(pairs.items()))
+
+
+def _one_to_one(a: Indices, b: Indices, apart: Array) -> dict[int, int]:
+    """The pairs with the smallest sum of squares of ``apart``; whoever stays alone costs as much as a pair that is 1 apart."""
+    count_a, count_b = (int(of.max(initial=-1)) + 1 for of in (a, b))
+    nodes = count_a + count_b
+    _, part = connected_components(coo_array((np.ones(len(a)), (a, count_a + b)), shape=(nodes, nodes)), directed=False)
     pairs: dict[int, int] = {}
     of_part: dict[int, list[int]] = defaultdict(list)
     for row, number in enumerate(part[a].tolist()):
         of_part[number].append(row)
     for rows in of_part.values():
         olds, news = np.unique(a[rows]), np.unique(b[rows])
-        # Whoever stays alone costs as much as a pair at the gate.
         cost = np.zeros((len(olds), len(news) + len(olds)))
         cost[:, : len(news)] = 1.0
-        cost[np.searchsorted(olds, a[rows]), np.searchsorted(news, b[rows])] = (apart[rows] / gate[rows]) ** 2 - 1.0
+        cost[np.searchsorted(olds, a[rows]), np.searchsorted(news, b[rows])] = apart[rows] ** 2 - 1.0
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
             if j < len(news) and cost[i, j] <= 0.0:
                 pairs[int(olds[i])] = int(news[j])
-    return dict(sorted(pairs.items()))
+    return pairs
 
 
 def _agreement_m(a: Indices, b: Indices, apart: Array) -> float:
@@ -220,16 +229,23 @@ def _agreement_m(a: Indices, b: Indices, apart: Array) -> float:
     return max(SMALLEST_GATE_M, AGREEING_SIGMAS * float(np.median(apart[mutual])) / RAYLEIGH_MEDIAN)
 
 
-def _thing(surveys: Sequence[Survey], classes: Sequence[Collection[str]], listings: Sequence[Listing]) -> StreetObject:
+def _lists(survey: Survey) -> dict[str, BaseGeometry]:
+    """Where it lists everything, by class: around all that it lists; nowhere if it is partial."""
+    if not survey.complete or not survey.things:
+        return {}
+    area = shape(boundary_around([survey]))
+    return dict.fromkeys({thing.class_name for thing in survey.things}, area)
+
+
+def _thing(surveys: Sequence[Survey], lists: Sequence[Mapping[str, BaseGeometry]], listings: Sequence[Listing]) -> StreetObject:
     """What is believed of a thing; its id is empty."""
     rows = [surveys[s].things[t] for s, t in listings]
     weights = np.array([surveys[s].accuracy_m ** -2 for s, _ in listings])
     lon, lat = (float(np.average([getattr(row, axis) for row in rows], weights=weights)) for axis in ("lon", "lat"))
     variance = round(1.0 / float(weights.sum()), 6)
     seen = {surveys[s].surveyed_at for s, _ in listings}
-    covering = [
-        survey for survey, listed in zip(surveys, classes, strict=True) if survey.complete and rows[0].class_name in listed
-    ]
+    place, kind = Point(lon, lat), rows[0].class_name
+    covering = [survey for survey, listed in zip(surveys, lists, strict=True) if kind in listed and listed[kind].covers(place)]
     missed = sorted({survey.surveyed_at for survey in covering} - seen)
     first, last = min(seen), max(seen)
     later = [day for day in missed if day > last]
