@@ -28,7 +28,7 @@ GONE_AT_ONCE = 0.003
 """What it is at least: of what was seen but was never fixed to the ground."""
 GONE_AT_ONCE_ONCE_SEEN = 0.20
 """Of an object that one photo alone showed: it may never have been."""
-COMES_BACK = 0.05
+COMES_BACK = 0.15
 """Of the things that go, those that stand in their place again later."""
 STRAY, STRAY_AGAIN = 0.04, 0.2
 """How often a visit shows what does not stand there, in one photo; and in one more."""
