@@ -78,6 +78,7 @@ COMMENT ON COLUMN kryss.object_version.model_key IS 'Detector, name@version of t
 COMMENT ON COLUMN kryss.object_version.method IS 'How the position was found.';
 COMMENT ON COLUMN kryss.object_version.facing_deg IS 'Direction the front looks to, degrees clockwise from true north; null where unknown.';
 COMMENT ON COLUMN kryss.object_version.height_m IS 'Middle of the object above the road, metres; null where unknown.';
+COMMENT ON COLUMN kryss.object_version.ended_at IS 'Capture time of the first look that missed it (UTC): it went between last_seen_at and this. Null while it stands.';
 COMMENT ON COLUMN kryss.object_version.status IS 'standing; unconfirmed: seen in one image only; ended: negative evidence says it has gone.';
 COMMENT ON COLUMN kryss.object_version.valid IS 'Valid time: [first_seen_at, ended_at), without end while it stands.';
 DROP FUNCTION kryss.valid_time(timestamptz, timestamptz, timestamptz[], timestamptz[]);

@@ -88,12 +88,14 @@ COMMENT ON COLUMN kryss.object_version.facing_deg IS
     'Direction the front looks to, degrees clockwise from true north: from where the cameras stood that saw it; null where unknown or contradictory.';
 COMMENT ON COLUMN kryss.object_version.height_m IS
     'Middle of the object above the road, metres: from the heights of its sightings; null where unknown.';
+COMMENT ON COLUMN kryss.object_version.ended_at IS
+    'Capture time of the first look by which it is known to have gone (UTC): it went between last_seen_at and this. Null while it stands.';
 COMMENT ON COLUMN kryss.object_version.began_after IS
-    'Capture time of the last look before first_seen_at that missed it: it came between the two. Null: nobody had looked.';
+    'Capture time of the last look before first_seen_at by which it is known that it did not stand yet: it came between the two. Null: no look says so.';
 COMMENT ON COLUMN kryss.object_version.gone_after IS
     'Absences, in time order: the last image that showed it before. Null where it was never absent; one element an absence, here and in the next three.';
-COMMENT ON COLUMN kryss.object_version.gone_by IS 'Absences: the first look that missed it.';
-COMMENT ON COLUMN kryss.object_version.back_after IS 'Absences: the last look that missed it.';
+COMMENT ON COLUMN kryss.object_version.gone_by IS 'Absences: the first look by which it is known to have gone.';
+COMMENT ON COLUMN kryss.object_version.back_after IS 'Absences: the last look by which it is known that it was still away.';
 COMMENT ON COLUMN kryss.object_version.back_by IS 'Absences: the first image that shows it again.';
 COMMENT ON COLUMN kryss.object_version.replaced_by IS 'Object that stands where this one ended; null where none does.';
 COMMENT ON COLUMN kryss.object_version.reason IS
@@ -530,7 +532,7 @@ DECLARE
         "known_from": "System time since which exactly this was believed.",
         "known_to": "System time until which it was believed; null while it is.",
         "valid_from": "Capture time of the first image that shows it: valid time starts. It came between began_after and this.",
-        "valid_to": "Capture time of the first look that missed it: valid time ends. It went between last_seen_at and this. Null while it stands.",
+        "valid_to": "Capture time of the first look by which it is known to have gone: valid time ends. It went between last_seen_at and this. Null while it stands.",
         "event": "came: it was not there before; first seen: nobody had looked before; went: it has ended; away: it was gone for a while; back: it stood again.",
         "not_before": "It happened after this: capture time of the last photo that shows the state before. Null: nobody had looked.",
         "not_after": "It had happened by this: capture time of the first photo that shows the state after.",
