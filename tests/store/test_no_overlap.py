@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
@@ -79,13 +80,12 @@ def test_no_rows_that_overlap_are_ever_taken(cursor, statements):
 def test_every_history_without_overlap_is_taken_in_order_of_time(cursor, pieces, ends):
     """``pieces``: hours for which nothing was believed, then hours for which it was."""
     cursor.connection.rollback()
-    hour, follows = 0, None
+    at, follows = datetime(2026, 1, 1, tzinfo=UTC), None
     for number, (gap, length) in enumerate(pieces):
-        start, end = hour + gap, hour + gap + length
+        start, end = at + timedelta(hours=gap), at + timedelta(hours=gap + length)
         last = number == len(pieces) - 1
-        values = {"start": f"2026-01-01 {start:02}:00Z", "end": None if last and not ends else f"2026-01-01 {end:02}:00Z"}
-        assert accepted(cursor, INSERT, **values, follows=follows)
-        hour, follows = end, values["end"]
+        assert accepted(cursor, INSERT, start=start, end=None if last and not ends else end, follows=follows)
+        at = follows = end
 
 
 @pytest.mark.parametrize(
