@@ -1,83 +1,77 @@
-"""``index.html``: the release on one page that asks no other host for anything, its data inlined into ``page.html``.
+"""``index.html`` of a release: the built map page (``web/dist/index.html``) with what only this release knows in its slot.
 
-The page is for looking at a release from a plain file; what it shows is a digest of the layer, not the layer.
+The page is one file that asks no other host for anything. It reads the files beside it; its slot tells it which release it lies
+in and holds the pictures of the signs of this release (``web/signs.zip``: mapillary_sprite_source, MIT, see the NOTICE in it).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import urlsplit
 
-from kryss.layer.changes import PAIRS, Changes, objects_of
-
-Json = dict[str, Any]
-SLOT = "/*RELEASE*/null"
-MOST_CHANGES = 300
-MOST_CAMERAS = 5_000
-"""With more, the page shows only those that saw an object."""
+WEB = resources.files("kryss.layer").joinpath("web")
+HEAD = ("release", "code", "municipality", "schema_version")
+SLOT = re.compile(r'(<script type="application/json" id="kryss">).*?(</script>)', re.DOTALL)
 
 
-def page(manifest: Json, layer: Json, changes: Changes, cameras: Mapping[str, Sequence[float]]) -> str:
-    """The page of one release. ``cameras``: image id -> ``(lon, lat)``."""
-    template = resources.files("kryss.layer").joinpath("page.html").read_text(encoding="utf-8")
-    if template.count(SLOT) != 1:
-        raise ValueError(f"page.html holds {template.count(SLOT)} slots {SLOT!r} for the data; it needs one")
-    return template.replace(SLOT, _for_script(digest(manifest, layer, changes, cameras)))
+def page(head: Mapping[str, Any], classes: Iterable[str], basemap_url: str | None = None, *old: Any) -> Any:
+    """The page of the release whose manifest begins with ``head``; the same bytes for the same input.
+
+    ``classes``: those of its objects, whose pictures go in. ``basemap_url``: a template of raster tiles, with ``{z}``, ``{x}``
+    and ``{y}``, the one other host that the page may then ask; ValueError where it is not such an address.
+    """
+    if old:  # the caller of schema 1: manifest, layer, changes, cameras
+        return page(head, head["counts"]["by_class"], None).decode()
+    told = {name: head[name] for name in HEAD}
+    text = built("index")
+    if basemap_url is not None:
+        text = _allow(text, _origin(basemap_url))
+    return slot(text, {**told, "api": None, "basemap": basemap_url, "signs": signs(classes)}).encode()
 
 
-def digest(manifest: Json, layer: Json, changes: Changes, cameras: Mapping[str, Sequence[float]]) -> Json:
-    """What the page's script reads."""
-    entries = list(objects_of(layer))
-    if len(cameras) > MOST_CAMERAS:
-        useful = {key for item in entries for key in item["evidence"]}
-        cameras = {key: place for key, place in cameras.items() if key in useful}
-    kept = ("municipality", "code", "country", "release", "previous", "bbox", "counts", "photos_until", "model")
-    return {
-        **{name: manifest[name] for name in (*kept, "code_version", "sources")},
-        "areas": [
-            {
-                "id": item["id"],
-                "name": item["properties"]["name"],
-                "speed": item["properties"]["speed_limit_kmh"],
-                "centre": item["properties"]["centre"],
-                "ring": item["geometry"]["geometries"][0]["coordinates"][0],
-            }
-            for item in layer["features"]
-        ],
-        "objects": [_object(item, cameras) for item in entries],
-        "cameras": cameras,
-        "changes": list(_changes(changes))[:MOST_CHANGES] if manifest["previous"] else [],
-    }
+@cache
+def built(name: str) -> str:
+    """The text of ``web/dist/<name>.html``, as it was built."""
+    return WEB.joinpath("dist", f"{name}.html").read_text(encoding="utf-8")
 
 
-def _object(item: Json, cameras: Mapping[str, Sequence[float]]) -> Json:
-    names = ("id", "class", "object_type", "lon", "lat", "status", "error_radius_m", "first_seen_at", "last_seen_at", "ended_at")
-    more = (
-        "standing_probability",
-        "assumed_size_m",
-        "facing_deg",
-        "height_m",
-        "image_key",
-        "image_url",
-        "image_count",
-        "method",
-        "model",
-    )
-    entry = {name: item[name] for name in (*names, *more)}
-    return {**entry, "area": item["intersection_id"], "seen_from": [key for key in item["evidence"] if key in cameras]}
+def signs(classes: Iterable[str]) -> dict[str, str]:
+    """class -> SVG, of those that have a picture."""
+    with WEB.joinpath("signs.zip").open("rb") as file, zipfile.ZipFile(file) as pictures:
+        known = set(pictures.namelist())
+        return {name: pictures.read(f"{name}.svg").decode() for name in sorted(set(classes)) if f"{name}.svg" in known}
 
 
-def _changes(changes: Changes) -> Iterator[Json]:
-    for kind, entry, line in changes.told():
-        about = entry["after"] if kind in PAIRS else entry
-        yield {"kind": kind, "text": line, "id": about["id"], "gone": entry["before"]["id"] if kind == "replaced" else None}
-    for line in changes.reworked_lines():
-        yield {"kind": "reworked", "text": line, "id": None, "gone": None}
-
-
-def _for_script(value: Json) -> str:
-    """JSON that no property can break out of: ``<`` and the two line separators of JavaScript are escaped."""
+def slot(template: str, value: Mapping[str, Any]) -> str:
+    """The page with ``value`` in its slot, as JSON that no property can break out of: ``<`` and the two line separators of
+    JavaScript are escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    filled, found = SLOT.subn(lambda match: match[1] + text + match[2], template)
+    if found != 1:
+        raise ValueError(f"the page holds {found} slots for its data; it needs one")
+    return filled
+
+
+def _origin(url: str) -> str:
+    """``scheme://host:port`` of a tile template, in characters that cannot end a directive of the Content-Security-Policy."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin) or not all(name in url for name in ("{z}", "{x}", "{y}")):
+        raise ValueError(
+            f"basemap_url {url!r} is no address of tiles; it looks like https://tiles.example.org/{{z}}/{{x}}/{{y}}.png"
+        )
+    return origin
+
+
+def _allow(text: str, origin: str) -> str:
+    """The page whose Content-Security-Policy lets it ask ``origin`` too."""
+    return text.replace("connect-src 'self'", f"connect-src 'self' {origin}", 1).replace(
+        "img-src 'self'", f"img-src 'self' {origin}", 1
+    )
