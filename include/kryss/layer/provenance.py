@@ -2,7 +2,7 @@
 
 ``sources.csv`` holds the services Kryss reads, with the licence each of them states; an area with photos of its own adds a
 `Source`. What is said here is the cautious reading of those licences: where it is not settled whether a derived layer has to
-carry the licence of a source, it carries it. SPDX ids: https://spdx.org/licenses/; two licences that both hold are joined by ``AND``.
+carry the licence of a source, it carries it. SPDX ids (https://spdx.org/licenses/) of licences that all hold are joined by ``AND``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ As a whole: `{licence_of(used)}` (SPDX). By file, the `.gz` as the plain one:
 | `areas.*`, `roads.geojson` | the roads | {_named(part["roads"])} |
 | `intersections.geojson` | both, side by side: objects as `objects.*`, areas as `areas.*` | {_named(_ids(_made(used)))} |
 | `schema.json`, `*.qml` | Kryss itself | `Apache-2.0` |
-| `index.html` | Kryss, MapLibre GL JS, sign pictures of Mapillary | `Apache-2.0`, `BSD-3-Clause`, `MIT`; the data in it as above |
+| `index.html` | Kryss, MapLibre GL JS, sign pictures of Mapillary | `Apache-2.0`, `BSD-3-Clause`, `MIT`; its data as above |
 
 What the sources ask for:
 
