@@ -2,7 +2,7 @@
 
 ``sources.csv`` holds the services Kryss reads, with the licence each of them states; an area with photos of its own adds a
 `Source`. What is said here is the cautious reading of those licences: where it is not settled whether a derived layer has to
-carry the licence of a source, it carries it. SPDX ids (https://spdx.org/licenses/) of licences that all hold are joined by ``AND``.
+carry the licence of a source, it carries it. SPDX ids of licences that all hold are joined by ``AND`` (SPDX 2.3, annex D).
 """
 
 from __future__ import annotations
