@@ -14,6 +14,7 @@ from kryss.store.errors import (
     StoreUnavailable,
     UnknownMunicipality,
 )
+from kryss.store.features import LayerRows, LayerSummary
 from kryss.store.merge import Counts
 from kryss.store.read import Reader
 from kryss.store.rows import stored_intersection, stored_object
@@ -22,6 +23,8 @@ from kryss.store.write import Tx
 
 __all__ = [
     "Counts",
+    "LayerRows",
+    "LayerSummary",
     "MigrationError",
     "Reader",
     "SchemaMissing",

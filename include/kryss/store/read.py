@@ -27,6 +27,7 @@ from kryss.model import (
     Survey,
 )
 from kryss.store import rows, tables
+from kryss.store.features import LayerRows, SizeOf
 from kryss.store.tables import table
 
 MUNICIPALITY = table(tables.Municipality)
@@ -272,6 +273,11 @@ class Reader:
     def _releases(self, code: str) -> list[Row[Any]]:
         found = self._rows(select(RELEASE).where(RELEASE.c.code == code))
         return sorted(found, key=lambda row: (row.system_at, row.name))
+
+    def layer(self, code: str, known: datetime | None = None, *, sizes: SizeOf, image_url: str | None) -> LayerRows:
+        """The layer as JSON text, streamed. ``sizes``: height in metres that a class is assumed to have; ``image_url``: template
+        of a photo's page with ``{key}``, None where the photos have none."""
+        return LayerRows(self._connection, code, known, sizes=sizes, image_url=image_url)
 
     def summary(self, code: str) -> dict[str, int]:
         """Row counts for the report and the doctor."""
