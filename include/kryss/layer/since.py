@@ -6,9 +6,9 @@ of it is another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from kryss.model import Lineage, ObjectVersion, StreetObject
 
@@ -63,7 +63,7 @@ class Since:
         fitting = [event for event in self._lineage.get(object_id, ()) if event.relation in relations]
         return fitting[-1] if fitting else None
 
-    def heir(self, object_id: str, present: Mapping[str, Any]) -> tuple[str, Lineage] | None:
+    def heir(self, object_id: str, present: Container[str]) -> tuple[str, Lineage] | None:
         """The object among those ``present`` that an identity was merged into, over any number of mergers, and the first one."""
         first = event = self.event(object_id, "merged_into")
         passed = {object_id}
@@ -73,3 +73,38 @@ class Since:
             passed.add(event.other_id)
             event = self.event(event.other_id, "merged_into")
         return None
+
+
+class Beliefs(Protocol):
+    """What a database believed (`kryss.store` gives one)."""
+
+    def versions(self, ids: Sequence[str]) -> Mapping[str, Sequence[ObjectVersion]]: ...
+
+    def lineage(self, ids: Sequence[str]) -> Iterable[Lineage]: ...
+
+
+class Why:
+    """Asks a database for the reasons of a few changes at a time; without one nothing is known."""
+
+    def __init__(self, beliefs: Beliefs | None = None, at: datetime | None = None) -> None:
+        """``at``: the instant of system time that the previous release holds; None: all that was ever believed is news."""
+        self._beliefs, self._at = beliefs, at
+
+    @property
+    def knows(self) -> bool:
+        return self._beliefs is not None
+
+    def since(self, told: Collection[str], identities: Collection[str] = ()) -> Since:
+        """Of the objects ``told``, and the fate of ``identities`` that came or went, over any number of mergers."""
+        if self._beliefs is None or not told:
+            return Since()
+        lineage: list[Lineage] = []
+        asked: set[str] = set()
+        wanted = set(identities)
+        while wanted:
+            events = list(self._beliefs.lineage(sorted(wanted)))
+            lineage += events
+            asked |= wanted
+            heirs = {event.other_id for event in events if event.relation == "merged_into" and event.other_id is not None}
+            wanted = heirs - asked
+        return Since(self._beliefs.versions(sorted(told)), lineage, self._at)
