@@ -1,7 +1,10 @@
-"""Publishing: the nouns become an immutable, dated folder, and ``latest.json`` comes to name it.
+"""Publishing: what the database believes becomes an immutable, dated folder, and ``latest.json`` comes to name it.
 
-The commit is the release's folder (see `storage`). A run that died between folder and pointer is finished by the next run,
-whose release has the same name and bytes; a run whose layer equals the newest release writes nothing.
+A release follows from the beliefs of one instant and from its `Edition`, and from nothing else. Its steps: the data files are
+streamed into a draft; where they equal those of the newest release, nothing is published; else the draft gets its changes and its
+manifest, the database records it (``record``, committed by then), the draft becomes the release at once, and ``latest.json`` is
+replaced. A writer that dies, at whatever moment, leaves the old release current and whole; what it recorded is recorded again by
+the next one, under the same name, with what is believed then. One that died before the pointer is finished by the next.
 """
 
 from __future__ import annotations
@@ -9,39 +12,108 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from kryss.layer.changes import Changes, diff, objects_of
-from kryss.layer.geojson import (
-    MAPILLARY_IMAGE_URL,
-    Json,
-    LayerError,
-    SizeOf,
-    build,
-    distance_m,
-    dump,
-    dump_layer,
-    instant,
-    position,
-)
+from kryss.layer.changes import ChangeSummary, Why, write_changes
+from kryss.layer.files import Draft
+from kryss.layer.geojson import MAPILLARY_IMAGE_URL, Json, LayerError, SizeOf, dump, instant
 from kryss.layer.page import page
-from kryss.layer.provenance import Provenance, attribution_text
-from kryss.layer.since import Since
+from kryss.layer.provenance import Source, attribution_text, licence_of, licence_text
+from kryss.layer.retention import prune
 from kryss.layer.storage import MANIFEST, Shelf, name_key
-from kryss.model import Intersection, Lineage, Municipality, ObjectVersion, Release, StreetObject
+from kryss.model import Municipality, Release
 from kryss.positioning.sizes import object_size
+from kryss.store.features import LayerRows, LayerSummary
 
-SCHEMA_VERSION = "1.2.0"
-"""Semantic version of the files' structure: a new optional property raises the second number, anything else the first."""
+SCHEMA_VERSION = "2.0.0"
+"""Semantic version of the files' structure; the policy is in ``docs/layer.md``."""
 
-LAYER, CHANGES, SCHEMA, ATTRIBUTION, PAGE = "intersections.geojson", "changes.json", "schema.json", "ATTRIBUTION.md", "index.html"
+INTERSECTIONS, OBJECTS, AREAS, ROADS = DATA = ("intersections.geojson", "objects.geojson", "areas.geojson", "roads.geojson")
+"""The data files: where they are the same, nothing has changed."""
+CHANGES, SCHEMA, ATTRIBUTION, LICENCE, PAGE = "changes.geojson", "schema.json", "ATTRIBUTION.md", "LICENSE.md", "index.html"
+STYLES = ("objects.qml", "areas.qml", "roads.qml")
+STATUSES = ("standing", "unconfirmed", "ended")
+POINTED = {"layer": INTERSECTIONS, "objects": OBJECTS, "areas": AREAS, "roads": ROADS, "changes": CHANGES, "page": PAGE}
+"""Members of ``latest.json`` that lead to files of the release."""
+OLD_CHANGES = "changes.json"
+"""Of releases before schema 2."""
+
+Record = Callable[[Release, Json], object]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a release says of its origin. Everything here is an input: no clock, host, user or path of the run."""
+
+    model: str
+    """``name@version`` of the detector."""
+    code_version: str
+    photos: int
+    """Photos that were looked at."""
+    photos_until: datetime | None
+    """Newest capture time among them; None if there are none."""
+    photos_by_model: Mapping[str, int] = field(default_factory=dict)
+    """By the model that is believed of each."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    region: str = "eu"
+    """Chooses among the sizes of signs (`sizes_of`): give the same to the rows."""
+    image_url: str | None = MAPILLARY_IMAGE_URL
+    """Template with ``{key}``, or None where the photos have no public page: give the same to the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """All that a release follows from besides the beliefs of its instant: what the database keeps to make it again."""
+
+    code: str
+    municipality: str
+    country: str
+    release: str
+    previous: str | None
+    """The release before it, on the shelf where it was published."""
+    compared: bool
+    """Whether changes are told against ``previous``: not where that is of schema 1."""
+    since: datetime | None
+    """Instant of system time that ``previous`` holds; None where nobody recorded one."""
+    inputs: Inputs
+    formats: tuple[str, ...] = ()
+    basemap_url: str | None = None
+
+    def recorded(self, draft: Draft) -> Json:
+        """As JSON for the release's row, with the files that were made."""
+        inputs = asdict(self.inputs)
+        until = self.inputs.photos_until
+        return {
+            **{name: getattr(self, name) for name in ("municipality", "country", "previous", "compared", "basemap_url")},
+            "schema_version": SCHEMA_VERSION,
+            "formats": list(self.formats),
+            "since": None if self.since is None else self.since.isoformat(),
+            "inputs": {**inputs, "photos_until": None if until is None else until.isoformat()},
+            "files": [asdict(entry) for entry in draft.listed()],
+        }
+
+    @staticmethod
+    def read(code: str, release: str, recorded: Json) -> Edition:
+        """The edition that `recorded` told."""
+        told = dict(recorded["inputs"])
+        until = told.pop("photos_until")
+        sources = tuple(Source(**source) for source in told.pop("sources"))
+        return Edition(
+            code=code,
+            release=release,
+            since=None if recorded["since"] is None else datetime.fromisoformat(recorded["since"]),
+            formats=tuple(recorded["formats"]),
+            inputs=Inputs(**told, sources=sources, photos_until=None if until is None else datetime.fromisoformat(until)),
+            **{name: recorded[name] for name in ("municipality", "country", "previous", "compared", "basemap_url")},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +123,11 @@ class PublishResult:
     release: Release
     unchanged: bool
     changes: Mapping[str, int]
-    """Counts by kind of change against the previous release; all zero if unchanged."""
+    """Counts by kind of change against the previous release; empty if unchanged."""
     summary: tuple[str, ...] = ()
-    """The changes in words, one line each."""
+    """The changes in words, one line each; the last one counts those that are left out."""
+    pruned: tuple[str, ...] = ()
+    """Old releases that were taken away afterwards."""
 
     @property
     def name(self) -> str:
@@ -64,88 +138,171 @@ class PublishResult:
         return self.release.url
 
 
+def sizes_of(region: str) -> SizeOf:
+    """class -> the height (m) that positions of a region were worked out with."""
+
+    def height_m(class_name: str) -> float | None:
+        size = object_size(class_name, region)
+        return None if size is None else size.height_m
+
+    return height_m
+
+
 def publish(
-    root_url: str,
+    rows: LayerRows,
+    root: str | Shelf,
     municipality: Municipality,
     release_date: date,
-    intersections: Iterable[Intersection],
-    objects: Iterable[StreetObject],
-    assignments: Mapping[str, str],
-    history: Mapping[str, Sequence[ObjectVersion]] | None,
-    provenance: Provenance,
+    inputs: Inputs,
     *,
-    lineage: Iterable[Lineage] = (),
-    instants: Mapping[str, datetime] | None = None,
-    region: str = "eu",
-    assumed_size_m: SizeOf | None = None,
-    best_images: Mapping[str, str] | None = None,
-    cameras: Mapping[str, tuple[float, float]] | None = None,
-    image_url: str | None = MAPILLARY_IMAGE_URL,
+    record: Record,
+    since: Mapping[str, datetime],
+    formats: Sequence[str] = (),
+    keep: int | None = None,
+    keep_days: int | None = None,
+    basemap_url: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> PublishResult:
-    """Publishes the layer of one municipality under ``<root_url>/<code>/``.
+    """Publishes what ``rows`` hold under ``<root>/<code>/``, unless the newest release there says the same.
 
-    ``objects`` include the ended ones. ``assignments`` maps object id to intersection id; an object without one is left out and
-    counted. The reasons of changes are those of ``history`` and ``lineage`` after the instant of system time that the previous
-    release holds (``instants``, by release name; all of them where there is none). ``region`` chooses among the sizes that
-    positions were made with, ``assumed_size_m`` replaces them. ``cameras`` maps image id to ``(lon, lat)``: it is drawn on the
-    page, and chooses an object's photo where ``best_images`` does not.
+    ``record`` is called with the release and all that it follows from (JSON) before anybody can see it, and has committed both
+    when it returns. ``since``: the instants of system time that recorded releases hold, by name. ``keep`` and ``keep_days``:
+    see `kryss.layer.retention`. Give a `Shelf` whose lock is held (``writing``) from before the rows were read, so that of two
+    writers the later has the newer beliefs.
     """
-    known = list(objects)
-    layer = build(
-        intersections,
-        known,
-        assignments,
-        history,
-        assumed_size_m=assumed_size_m or (lambda class_name: _height_m(class_name, region)),
-        best_images={**nearest_images(known, cameras or {}), **(best_images or {})},
-        image_url=image_url,
-    )
-    body = dump_layer(layer)
-    shelf = Shelf(root_url, municipality.code, storage_options)
+    shelf = root if isinstance(root, Shelf) else Shelf(root, municipality.code, storage_options)
+    if shelf.code != municipality.code:
+        raise LayerError(f"the shelf {shelf.url} is not that of municipality {municipality.code}")
     with shelf.writing():
-        newest, finished = _settle(shelf, municipality.code)
-        if newest is not None:
-            manifest = json.loads(shelf.read(f"{newest}/{MANIFEST}"))
-            if _entry(manifest, LAYER)["sha256"] == _sha256(body):
-                current = _release(shelf, municipality.code, newest)
-                if not finished:
-                    log.info("release %s of %s still holds: nothing changed", newest, municipality.code)
-                    return PublishResult(current, True, Changes().counts())
-                log.info("release %s of %s: a run died before latest.json named it; finished", newest, municipality.code)
-                told = json.loads(shelf.read(f"{newest}/{CHANGES}"))
-                return PublishResult(current, False, told["counts"], tuple(told["summary"]))
-        name = _next_name(newest, release_date)
-        previous = None if newest is None else json.loads(shelf.read(f"{newest}/{LAYER}"))
-        changes = diff(previous, layer, Since(history, lineage, _held_at(newest, instants or {})))
-        files = _files(name, newest, municipality, layer, body, changes, provenance, cameras or {}, len(known))
-        shelf.add(name, files)
-        shelf.point(_pointer(municipality.code, name, files[MANIFEST]))
-    log.info("release %s of %s: %s", name, municipality.code, {key: count for key, count in changes.counts().items() if count})
-    return PublishResult(_release(shelf, municipality.code, name), False, changes.counts(), tuple(changes.lines()))
+        result = _publish(rows, shelf, municipality, release_date, inputs, record, since, tuple(formats), basemap_url)
+        return replace(result, pruned=prune(shelf, keep, keep_days))
 
 
-def _held_at(release: str | None, instants: Mapping[str, datetime]) -> datetime | None:
-    """The instant that a release holds; of one whose writer died before it was recorded, that of the last that was."""
-    return None if release is None else instants.get(release) or max(instants.values(), default=None)
+def _publish(
+    rows: LayerRows,
+    shelf: Shelf,
+    municipality: Municipality,
+    release_date: date,
+    inputs: Inputs,
+    record: Record,
+    since: Mapping[str, datetime],
+    formats: tuple[str, ...],
+    basemap_url: str | None,
+) -> PublishResult:
+    newest, finished = _settle(shelf)
+    before = None if newest is None else shelf.manifest(newest)
+    with shelf.draft() as work:
+        folder = work / "release"
+        folder.mkdir()
+        draft = Draft(folder)
+        summary = write_data(rows, draft)
+        if newest is not None and before is not None and _is_same(draft, before):
+            current = _released(shelf, newest)
+            if not finished:
+                log.info("release %s of %s still holds: nothing changed", newest, shelf.code)
+                return PublishResult(current, True, {})
+            log.info("release %s of %s: a run died before latest.json named it; finished", newest, shelf.code)
+            told = _head(shelf, f"{newest}/{CHANGES}")
+            return PublishResult(current, False, told["counts"], tuple(told["summary"]))
+        previous = None if newest is None or before is None else _data_of(shelf, newest, before, work)
+        edition = Edition(
+            code=municipality.code,
+            municipality=municipality.name,
+            country=municipality.country,
+            release=_next_name(newest, release_date),
+            previous=newest,
+            compared=previous is not None,
+            since=None if newest is None else since.get(newest) or max(since.values(), default=None),
+            inputs=inputs,
+            formats=formats,
+            basemap_url=basemap_url,
+        )
+        changes = write_rest(rows, draft, summary, edition, previous)
+        sha256 = draft.entries[MANIFEST].sha256
+        url = shelf.release_url(edition.release)
+        release = Release(shelf.code, edition.release, url, summary.intersections, summary.objects, sha256)
+        record(release, edition.recorded(draft))
+        shelf.add(edition.release, folder)
+    _point(shelf, edition.release)
+    log.info("release %s of %s: %s", release.name, shelf.code, {kind: count for kind, count in changes.counts.items() if count})
+    return PublishResult(release, False, dict(changes.counts), tuple(changes.lines))
 
 
-def nearest_images(objects: Iterable[StreetObject], cameras: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Object id -> the photo of its evidence taken from nearest by, for objects of which a camera is known."""
-    best = {}
-    for item in objects:
-        away = [(distance_m((item.lon, item.lat), cameras[image]), image) for image, _ in item.evidence if image in cameras]
-        if away:
-            best[item.id] = min(away)[1]
-    return best
+def write_data(rows: LayerRows, draft: Draft) -> LayerSummary:
+    """The four data files, each plain and gzipped."""
+    summary = rows.summary()
+    boxes = summary.bboxes
+    draft.collection(INTERSECTIONS, boxes["intersections"], rows.intersections)
+    written = draft.collection(OBJECTS, boxes["objects"], rows.objects)
+    draft.collection(AREAS, boxes["areas"], rows.areas)
+    draft.collection(ROADS, boxes["roads"], rows.roads)
+    if written != summary.objects:
+        raise LayerError(f"{written} objects were written, {summary.objects} were counted: the rows are not of one instant")
+    return summary
 
 
-def _height_m(class_name: str, region: str) -> float | None:
-    size = object_size(class_name, region)
-    return None if size is None else size.height_m
+def write_rest(
+    rows: LayerRows, draft: Draft, summary: LayerSummary, edition: Edition, previous: tuple[Path, Path] | None
+) -> ChangeSummary:
+    """Everything else, the manifest last. ``previous``: objects and areas to tell the changes against."""
+    objects, areas = (None, None) if previous is None else previous
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "code": edition.code,
+        "release": edition.release,
+        "previous": edition.previous,
+    }
+    folder = draft.folder
+    changes = write_changes(folder / CHANGES, objects, folder / OBJECTS, areas, folder / AREAS, head, Why(rows, edition.since))
+    draft.adopt(CHANGES, gzip=True)
+    if edition.formats:
+        from kryss.layer import formats
+
+        formats.write(folder, list(edition.formats))
+    inputs = edition.inputs
+    for file in (SCHEMA, *(f"styles/{style}" for style in STYLES)):
+        source = resources.files("kryss.layer").joinpath(file)
+        if source.is_file():
+            draft.add(Path(file).name, source.read_bytes())
+    draft.add(ATTRIBUTION, attribution_text(edition.municipality, edition.release, inputs.sources).encode())
+    draft.add(LICENCE, licence_text(inputs.sources).encode())
+    manifest: Json = {
+        **head,
+        "municipality": edition.municipality,
+        "country": edition.country,
+        "bbox": None if summary.bbox is None else list(summary.bbox),
+        "counts": _counts(summary),
+        "changes": dict(changes.counts),
+        "reasons": dict(changes.reasons),
+        "shift": None if changes.shift is None else asdict(changes.shift),
+        "photos": inputs.photos,
+        "photos_until": None if inputs.photos_until is None else instant(inputs.photos_until),
+        "photos_by_model": dict(inputs.photos_by_model),
+        "model": inputs.model,
+        "code_version": inputs.code_version,
+        "parameters": dict(inputs.parameters),
+        "licence": licence_of(inputs.sources),
+        "sources": [asdict(source) for source in inputs.sources],
+        "image_url": inputs.image_url,
+    }
+    draft.add(PAGE, page(manifest, list(summary.by_class), edition.basemap_url))
+    draft.adopt_rest()
+    draft.add(MANIFEST, dump({**manifest, "files": [asdict(entry) for entry in draft.listed()]}))
+    return changes
 
 
-def _settle(shelf: Shelf, code: str) -> tuple[str | None, bool]:
+def _counts(summary: LayerSummary) -> Json:
+    by_class = {name: {status: counts.get(status, 0) for status in STATUSES} for name, counts in summary.by_class.items()}
+    return {
+        "intersections": summary.intersections,
+        "objects": summary.objects,
+        "objects_at_no_intersection": summary.unassigned,
+        "by_status": {status: sum(counts[status] for counts in by_class.values()) for status in STATUSES},
+        "by_class": by_class,
+    }
+
+
+def _settle(shelf: Shelf) -> tuple[str | None, bool]:
     """The newest release, and whether ``latest.json`` had still to be pointed at it."""
     names, pointer = shelf.names(), shelf.latest()
     if pointer is not None and pointer["release"] not in names:
@@ -156,8 +313,29 @@ def _settle(shelf: Shelf, code: str) -> tuple[str | None, bool]:
         return None, False
     if pointer is not None and pointer["release"] == names[-1]:
         return names[-1], False
-    shelf.point(_pointer(code, names[-1], shelf.read(f"{names[-1]}/{MANIFEST}")))
+    _point(shelf, names[-1])
     return names[-1], True
+
+
+def _point(shelf: Shelf, name: str) -> None:
+    """Makes a complete release the current one."""
+    raw = shelf.read(f"{name}/{MANIFEST}")
+    manifest = json.loads(raw)
+    files = {entry["name"] for entry in manifest["files"]}
+    pointer = {member: f"{name}/{file}" for member, file in POINTED.items() if file in files}
+    if OLD_CHANGES in files:
+        pointer["changes"] = f"{name}/{OLD_CHANGES}"
+    shelf.point(
+        {
+            "schema_version": manifest["schema_version"],
+            "code": shelf.code,
+            "release": name,
+            "manifest": f"{name}/{MANIFEST}",
+            "manifest_sha256": hashlib.sha256(raw).hexdigest(),
+            **pointer,
+            "releases": shelf.names(),
+        }
+    )
 
 
 def _next_name(newest: str | None, release_date: date) -> str:
@@ -170,83 +348,38 @@ def _next_name(newest: str | None, release_date: date) -> str:
     return f"{day}.{number + 1 if day == newest_day else 1}"
 
 
-def _files(
-    name: str,
-    previous: str | None,
-    municipality: Municipality,
-    layer: Json,
-    body: bytes,
-    changes: Changes,
-    provenance: Provenance,
-    cameras: Mapping[str, tuple[float, float]],
-    known: int,
-) -> dict[str, bytes]:
-    head = {"schema_version": SCHEMA_VERSION, "code": municipality.code, "release": name, "previous": previous}
-    told = {**head, **changes.document()}
-    manifest: Json = {
-        **head,
-        "municipality": municipality.name,
-        "country": municipality.country,
-        "bbox": layer.get("bbox"),
-        "counts": _counts(layer, known),
-        "changes": changes.counts(),
-        "reasons": changes.reasons(),
-        "photos_until": None if provenance.photos_until is None else instant(provenance.photos_until),
-        "model": provenance.model_key,
-        "code_version": provenance.code_version,
-        "parameters": dict(provenance.parameters),
-        "sources": [asdict(source) for source in provenance.sources],
-    }
-    spots = {key: position(lon, lat, f"camera of image {key!r}") for key, (lon, lat) in sorted(cameras.items())}
-    files = {
-        LAYER: body,
-        CHANGES: dump(told),
-        SCHEMA: resources.files("kryss.layer").joinpath(SCHEMA).read_bytes(),
-        ATTRIBUTION: attribution_text(municipality.name, name, provenance.sources).encode(),
-        PAGE: page(manifest, layer, changes, spots).encode(),
-    }
-    manifest["files"] = [{"name": file, "bytes": len(data), "sha256": _sha256(data)} for file, data in sorted(files.items())]
-    return {**files, MANIFEST: dump(manifest)}
+def _entries(manifest: Json) -> dict[str, Json]:
+    return {entry["name"]: entry for entry in manifest["files"]}
 
 
-def _counts(layer: Json, known: int) -> Json:
-    entries = list(objects_of(layer))
-    by_class: dict[str, Counter[str]] = {}
-    for item in entries:
-        by_class.setdefault(item["class"], Counter())[item["status"]] += 1
-    statuses = ("standing", "unconfirmed", "ended")
-    total = Counter(item["status"] for item in entries)
-    return {
-        "intersections": len(layer["features"]),
-        "objects": len(entries),
-        "objects_at_no_intersection": known - len(entries),
-        "by_status": {status: total[status] for status in statuses},
-        "by_class": {name: {status: counter[status] for status in statuses} for name, counter in sorted(by_class.items())},
-    }
+def _is_same(draft: Draft, manifest: Json) -> bool:
+    """Whether the draft's data are those of a release."""
+    known = _entries(manifest)
+    return all(name in known and known[name]["sha256"] == draft.entries[name].sha256 for name in DATA)
 
 
-def _pointer(code: str, name: str, manifest: bytes) -> Json:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "code": code,
-        "release": name,
-        "layer": f"{name}/{LAYER}",
-        "changes": f"{name}/{CHANGES}",
-        "manifest": f"{name}/{MANIFEST}",
-        "manifest_sha256": _sha256(manifest),
-        "page": f"{name}/{PAGE}",
-    }
+def _data_of(shelf: Shelf, name: str, manifest: Json, folder: Path) -> tuple[Path, Path] | None:
+    """Objects and areas of a release as local files; None where it has none (schema 1)."""
+    known = _entries(manifest)
+    if OBJECTS not in known or AREAS not in known:
+        return None
+    return shelf.fetch(name, known[OBJECTS], folder), shelf.fetch(name, known[AREAS], folder)
 
 
-def _release(shelf: Shelf, code: str, name: str) -> Release:
+def _released(shelf: Shelf, name: str) -> Release:
     raw = shelf.read(f"{name}/{MANIFEST}")
     counts = json.loads(raw)["counts"]
-    return Release(code, name, shelf.release_url(name), counts["intersections"], counts["objects"], _sha256(raw))
+    sha256 = hashlib.sha256(raw).hexdigest()
+    return Release(shelf.code, name, shelf.release_url(name), counts["intersections"], counts["objects"], sha256)
 
 
-def _entry(manifest: Json, file: str) -> Json:
-    return next(item for item in manifest["files"] if item["name"] == file)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _head(shelf: Shelf, file: str) -> Json:
+    """What a collection says before its features."""
+    lines = []
+    with shelf.open(file) as source:
+        for line in source:
+            if line.startswith(b'"features":['):
+                break
+            lines.append(line)
+    head: Json = json.loads(b"".join(lines) + b'"features":[]}')
+    return head
