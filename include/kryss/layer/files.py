@@ -1,7 +1,7 @@
 """The files of a release while they are written: streamed in chunks, each beside its gzip, with size and sha256 on the way.
 
-Memory does not grow with the file. gzip (RFC 1952) is one member without name and time, level 6, made in a thread: zlib and sha256
-release the interpreter's lock. What is written is flushed to the disk before it is told.
+Memory does not grow with the file. gzip (RFC 1952) is one member without name and time, level 6, made in a thread: zlib and
+sha256 release the interpreter's lock. What is written is flushed to the disk before it is told.
 """
 
 from __future__ import annotations
@@ -170,8 +170,10 @@ def write_file(path: Path, lines: Iterable[bytes], *, gzip: bool = True) -> list
     return entries
 
 
-def write_collection(path: Path, bbox: Sequence[float] | None, fill: Callable[[Write], int]) -> tuple[int, list[FileEntry]]:
-    """A FeatureCollection, one Feature a line, of what ``fill`` hands to its argument, one Feature a call; how many there were."""
+def write_collection(
+    path: Path, bbox: Sequence[float] | None, fill: Callable[[Write], int], *, gzip: bool = True
+) -> tuple[int, list[FileEntry]]:
+    """A FeatureCollection of what ``fill`` hands to its argument, one Feature a call and a line; how many there were."""
     batch: list[bytes] = []
     size, begun = 0, False
 
@@ -189,7 +191,7 @@ def write_collection(path: Path, bbox: Sequence[float] | None, fill: Callable[[W
         if size >= CHUNK_BYTES:
             flush()
 
-    with sink(path) as (target, entries):
+    with sink(path, gzip=gzip) as (target, entries):
         target.write(b'{"type":"FeatureCollection",\n')
         if bbox is not None:
             target.write(b'"bbox":' + json.dumps(list(bbox), allow_nan=False, separators=(",", ":")).encode() + b",\n")

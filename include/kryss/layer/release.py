@@ -19,12 +19,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kryss.layer.changes import ChangeSummary, Why, write_changes
+from kryss.layer.changes import ChangeSummary, write_changes
 from kryss.layer.files import Draft
 from kryss.layer.geojson import MAPILLARY_IMAGE_URL, Json, LayerError, SizeOf, dump, instant
 from kryss.layer.page import page
 from kryss.layer.provenance import Source, attribution_text, licence_of, licence_text
 from kryss.layer.retention import prune
+from kryss.layer.since import Why
 from kryss.layer.storage import MANIFEST, Shelf, name_key
 from kryss.model import Municipality, Release
 from kryss.positioning.sizes import object_size
@@ -261,9 +262,7 @@ def write_rest(
         formats.write(folder, list(edition.formats))
     inputs = edition.inputs
     for file in (SCHEMA, *(f"styles/{style}" for style in STYLES)):
-        source = resources.files("kryss.layer").joinpath(file)
-        if source.is_file():
-            draft.add(Path(file).name, source.read_bytes())
+        draft.add(Path(file).name, resources.files("kryss.layer").joinpath(file).read_bytes())
     draft.add(ATTRIBUTION, attribution_text(edition.municipality, edition.release, inputs.sources).encode())
     draft.add(LICENCE, licence_text(inputs.sources).encode())
     manifest: Json = {

@@ -22,8 +22,8 @@ def prune(shelf: Shelf, keep: int | None, days: int | None) -> tuple[str, ...]:
 
     A release stays if it is among the newest ``keep``, or less than ``days`` older than the newest. First ``latest.json`` stops
     listing what goes, then each release stops being one (its manifest goes first, or its folder is renamed), then its files go:
-    whoever dies in between leaves a shelf that holds. A folder with files that no manifest lists is left alone, and so is everything
-    else on the shelf.
+    whoever dies in between leaves a shelf that holds. A folder with files that no manifest lists is left alone, and so is
+    everything else on the shelf.
     """
     if keep is None and days is None:
         return ()

@@ -5,9 +5,9 @@ written under a temporary name, flushed and renamed as a whole; an object store 
 folder and uploaded, ``manifest.json`` last. Either way a writer that dies leaves what was published untouched, and the next
 writer removes its leftovers. Taking away goes the other way round: a release stops being one before its files go.
 
-One writer at a time holds a lock, which the kernel drops when the writer dies: in a folder on the municipality's directory, for an
-object store on a folder of this machine. Writers of one municipality on several machines are kept apart by the scheduler (one
-active run); where they are not, an upload that another writer disturbed is found before its manifest is written.
+One writer at a time holds a lock, which the kernel drops when the writer dies: in a folder on the municipality's directory, for
+an object store on a folder of this machine. Writers of one municipality on several machines are kept apart by the scheduler
+(one active run); where they are not, an upload that another writer disturbed is found before its manifest is written.
 """
 
 from __future__ import annotations
