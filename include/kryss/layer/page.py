@@ -20,14 +20,12 @@ HEAD = ("release", "code", "municipality", "schema_version")
 SLOT = re.compile(r'(<script type="application/json" id="kryss">).*?(</script>)', re.DOTALL)
 
 
-def page(head: Mapping[str, Any], classes: Iterable[str], basemap_url: str | None = None, *old: Any) -> Any:
+def page(head: Mapping[str, Any], classes: Iterable[str], basemap_url: str | None = None) -> bytes:
     """The page of the release whose manifest begins with ``head``; the same bytes for the same input.
 
     ``classes``: those of its objects, whose pictures go in. ``basemap_url``: a template of raster tiles, with ``{z}``, ``{x}``
     and ``{y}``, the one other host that the page may then ask; ValueError where it is not such an address.
     """
-    if old:  # the caller of schema 1: manifest, layer, changes, cameras
-        return page(head, head["counts"]["by_class"], None).decode()
     told = {name: head[name] for name in HEAD}
     text = built("index")
     if basemap_url is not None:
