@@ -9,6 +9,7 @@ an Airflow connection, never in these files.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAYBACK_TOKEN = "MLY|1|" + "0" * 32
 """The token that the playback servers accept. Not a secret: it opens nothing but a recorded area on loopback."""
 
+Format = Literal["flatgeobuf", "geoparquet", "pmtiles"]
+"""What a release may hold besides GeoJSON (``kryss.layer.formats``)."""
 RoadSource = Literal["nvdb", "overpass", "pbf", "junctions", "objects"]
 """``objects``: nobody has the roads; where traffic lights stand together is a junction."""
 
@@ -60,6 +63,34 @@ class Services(_Strict):
         return value
 
 
+class Plausible(_Strict):
+    """Limits of what is published without asking a person (``kryss.pipeline.checks``): each a share or metres, each with its
+    reason. They are held against the largest number of the last releases."""
+
+    releases: int = Field(default=8, ge=1, le=100)
+    """So many releases are the history: a week of nights in which something changed. It begins at the last one that a person
+    approved."""
+    lost: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the standing objects, and of those of one class, that may be gone. Real changes are a few in a hundred; a broken
+    detector, pose or assignment takes far more."""
+    growth: float = Field(default=1.7, gt=1)
+    """Objects may be so many times as many as usual, more only as the photos grow. A night of new photos adds objects
+    in proportion; false boxes multiply them."""
+    class_growth: float = Field(default=2.0, gt=1)
+    """So many times its usual share of all objects may a class have, besides what photos of new places explain."""
+    photos_lost: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the photos that may no longer be believed. Photos go by deletion only, a few a night."""
+    coverage_lost: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the intersections, of those at which something stands, and of their areas, that may be gone. Roads change slowly;
+    half an answer of a road service does not."""
+    median_m: float = Field(default=1.5, gt=0)
+    """Median displacement. Half the objects never move in one night, unless a frame, a size or a formula did."""
+    p95_m: float = Field(default=6.0, gt=0)
+    """95 % of the displacements: what new photos of known objects bring is within the radius of nearly all of them (10 m)."""
+    shift_growth: float = Field(default=3.0, ge=1)
+    """Where displacements of the last releases were larger than a third of these limits, so many times the largest."""
+
+
 class MunicipalityConfig(_Strict):
     """One municipality: what is refreshed, when, from where, with what."""
 
@@ -92,8 +123,21 @@ class MunicipalityConfig(_Strict):
     """Where a consumer can look at a photo; null where the photos are published nowhere."""
     attribution: str | None = None
     """Credit for photos that are not from Mapillary's service, e.g. those of a recorded area."""
+    photos_licence: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$")
+    """SPDX id of the licence of those photos."""
     release_url: str | None = None
     """Where this municipality is published, if not where all are."""
+    formats: tuple[Format, ...] = ()
+    """Written beside the GeoJSON of each release."""
+    basemap_url: str | None = None
+    """Template of raster tiles that the page of a release draws under the layer; null: it asks no other host for anything."""
+    keep_releases: int | None = Field(None, ge=1)
+    """The newest so many releases are kept; null: all."""
+    keep_days: int | None = Field(None, ge=1)
+    """Releases of the last so many days are kept, counted from the newest; null: all."""
+    approval_hours: float = Field(168.0, ge=0.1, le=8760.0)
+    """A release that was held back waits so long for an answer, and no longer than until shortly before the next run."""
+    plausible: Plausible = Plausible()
     services: Services = Services()
 
     @property
@@ -105,6 +149,25 @@ class MunicipalityConfig(_Strict):
     def _cron(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("@") and len(value.split()) != 5:
             raise ValueError(f"{value!r} is neither a preset such as @daily nor a cron line of five fields")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _each_once(cls, value: tuple[Format, ...]) -> tuple[Format, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("basemap_url")
+    @classmethod
+    def _tiles(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or any(f"{{{name}}}" not in value for name in "zxy"):
+            raise ValueError("expected an https URL with {z}, {x} and {y}, e.g. https://tiles.example.org/{z}/{x}/{y}.png")
+        if re.search(r"[\s\"'<>\\^`|]", value) or {*re.findall(r"\{([^}]*)\}", value)} != {"z", "x", "y"}:
+            raise ValueError("a tile URL holds {z}, {x} and {y}, no other braces, and no character that a URL may not hold")
+        if parts.username or parts.password or "access_token" in value:
+            raise ValueError("the page is public, and so is this URL: it must not carry a token or password")
         return value
 
 

@@ -80,7 +80,7 @@ def test_detect_and_depth_run_in_the_gpu_pool_and_queue(parsed: dict, dag_id: st
 
 
 LOOK = ["plan", "shard.fetch", "shard.detect", "shard.depth"]
-PUBLISH = ["place", "merge", "assign", "check", "export", "report"]
+PUBLISH = ["place", "merge", "assign", "check", "approval", "export", "report"]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,13 @@ def test_the_stages_run_in_the_order_of_the_architecture(parsed: dict, dag_id: s
     assert set(tasks) == set(order)
     for earlier, later in pairwise(order):
         assert earlier in tasks[later][3], f"{later} must wait for {earlier}"
+    assert "check" in tasks["export"][3], "what is plausible goes on without a person"
+    assert tasks["export"][2].lower().endswith("none_failed")
     assert tasks["report"][2].lower().endswith("all_done"), "the report comes whatever happened"
 
 
 def test_every_task_has_the_timeout_that_its_statements_have(parsed: dict) -> None:
-    own = {"load": "roads", "report": None}
+    own = {"load": "roads", "report": None, "approval": None}
     for dag_id in ("refresh_0001", "roads_0001", "reprocess", "takedown"):
         for task_id, seconds in parsed["dags"][dag_id]["timeouts"].items():
             stage = own.get(task_id, task_id.removeprefix("shard."))

@@ -59,11 +59,10 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
         "roads_schedule": None,
         "roads": area.roads,
         "boundary": "kommuneinfo",
-        "attribution": area.attribution,
+        **credit_of(area),
         # A recorded area is driven through once after its first epoch. One drive can be hidden from a sign all the way, so it
         # never makes an end sure; here an object is told as gone when that is likelier than not.
         "ended_below": 0.5,
-        **({} if area.attribution == MAPILLARY_ATTRIBUTION else {"image_url": None}),
         "services": {
             "mapillary_graph": urls["mapillary_graph"],
             "mapillary_tiles": urls["mapillary_tiles"],
@@ -76,6 +75,13 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
     if release:
         entry["release_url"] = release.absolute().as_uri()
     return entry
+
+
+def credit_of(area: RecordedArea) -> dict[str, Any]:
+    """Whose photos they are: Mapillary's, with their pages, or the area's own, which are published nowhere."""
+    if area.attribution == MAPILLARY_ATTRIBUTION:
+        return {}
+    return {"attribution": area.attribution, "photos_licence": area.licence, "image_url": None}
 
 
 def start_playback(home: Path, area: RecordedArea, now: datetime) -> dict[str, str]:

@@ -55,6 +55,8 @@ class RecordedArea:
     epochs: tuple[datetime, ...]
     """Instants to give playback as "now", in order; each serves everything of its epoch and of the earlier ones."""
     truth: dict[str, Any] | None = field(default=None, repr=False)
+    licence: str | None = None
+    """SPDX id of the licence of the photos, where the area says."""
 
     @property
     def municipality(self) -> Municipality:
@@ -90,7 +92,7 @@ def load_area(path: str | Path) -> RecordedArea:
         raise _at(area_file, "$.roads", f"{text['roads']!r} is not one of {', '.join(ROADS_KINDS)}")
     roads = cast(RoadsKind, str(text["roads"]))
     boundary = _boundary(area, area_file)
-    for key in sorted(set(area) - {"code", "name", "country", "boundary", "roads", "attribution", "epochs"}):
+    for key in sorted(set(area) - {"code", "name", "country", "boundary", "roads", "attribution", "licence", "epochs"}):
         log.info("%s: key %r is not part of the format and is ignored", area_file, key)
 
     images = tuple(_images(folder))
@@ -109,6 +111,7 @@ def load_area(path: str | Path) -> RecordedArea:
         images=images,
         epochs=epochs,
         truth=truth,
+        licence=_text(area, "licence", area_file) if area.get("licence") is not None else None,
     )
 
 

@@ -1,4 +1,7 @@
-"""The stages of a run one after the other in this process: what the DAGs do, without Airflow. For debugging and tests."""
+"""The stages of a run one after the other in this process: what the DAGs do, without Airflow. For debugging and tests.
+
+Nobody is asked here: an implausible release ends the run with `HeldBack`, unless the run says ``approve``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kryss.pipeline import stages
+from kryss.pipeline.checks import HeldBack
 from kryss.pipeline.report import collect
 from kryss.pipeline.run import Run
 
@@ -38,5 +42,8 @@ def _publish(run: Run, key: str) -> dict[str, Any]:
     stages.merge(run, key)
     stages.assign(run)
     stages.check(run)
+    if reasons := stages.held_back(run):
+        collect(run)
+        raise HeldBack(f"release of {run.code} held back: {'; '.join(reasons)}. If this is right, run again with approve")
     stages.export(run)
     return collect(run)

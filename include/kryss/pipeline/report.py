@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
-from kryss.pipeline.run import Run
+from kryss.pipeline.run import Run, utc_now
+
+log = logging.getLogger(__name__)
 
 FIRST = {"refresh": "discover", "reprocess": "known", "takedown": "takedown"}
 OBJECTS = ("new", "changed", "ended", "withdrawn", "unchanged")
 LOOKING = ("plan", "fetch", "detect", "depth")
 STAGES = (*FIRST.values(), *LOOKING, "place", "merge", "assign", "check", "export")
+APPROVAL = "approval"
+"""Of a person, where a release was held back: no stage of every run."""
+Answer = Literal["approved", "rejected", "unanswered"]
+
+
+def keep_answer(run: Run, answer: Answer, by: str | None) -> dict[str, Any]:
+    """Keeps what became of the question whether to publish what was held back. ``by``: the name of who answered."""
+    told = {"stage": APPROVAL, "answer": answer, "by": by, "at": utc_now()}
+    run.state.write_json(f"{run.folder}/{APPROVAL}.json", told)
+    log.info("%s: release held back: %s%s", run.code, answer, f" by {by}" if by else "")
+    return told
 
 
 def collect(run: Run) -> dict[str, Any]:
     """Gathers the measurements of a run into one document and keeps it as ``report.json`` beside them."""
-    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGES}
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in (*STAGES, APPROVAL)}
     for name in run.state.names(run.folder):
         outcome = run.state.read_json(name)
         if outcome.get("stage") in measured:
@@ -27,11 +42,17 @@ def collect(run: Run) -> dict[str, Any]:
     expected |= {name: 0 for kind, name in FIRST.items() if kind != run.kind}
     if run.kind == "takedown":
         expected |= dict.fromkeys(LOOKING, 0)
+    approval = next(iter(measured.pop(APPROVAL)), None)
+    if approval and approval["answer"] == "rejected":
+        expected["export"] = 0
     summary = {
         "code": run.code,
         "name": run.config.name,
         "run": run.run_id,
         "kind": run.kind,
+        "release_date": run.release_date.isoformat(),
+        "began_at": _second(min((outcome["began_at"] for found in measured.values() for outcome in found), default=None)),
+        "ended_at": _second(utc_now()),
         "model": began.get("model_key"),
         "photos": {
             "seen": began.get("seen", 0),
@@ -56,15 +77,31 @@ def collect(run: Run) -> dict[str, Any]:
         "objects_total": first["merge"].get("total", 0),
         "intersections": first["assign"].get("intersections", 0),
         "objects_assigned": first["assign"].get("assigned", 0),
+        "check": {name: first["check"].get(name) for name in ("reasons", "against", "shift")} if first["check"] else None,
+        "held_back": bool(first["check"].get("reasons")) and not run.approve,
+        "approval": {name: approval[name] for name in ("answer", "by", "at")} if approval else None,
         "release": first["export"].get("release"),
         "release_url": first["export"].get("url"),
         "release_unchanged": first["export"].get("unchanged"),
         "changes": first["export"].get("changes", []),
+        "releases_removed": first["export"].get("pruned", []),
         "seconds": {name: round(sum(o["seconds"] for o in found), 1) for name, found in measured.items() if found},
+        "wall_seconds": {name: _wall_s(found) for name, found in measured.items() if found},
         "missing": [name for name in STAGES if len(measured[name]) < expected[name]],
     }
     run.state.write_json(f"{run.folder}/report.json", {"stage": "report", **summary})
     return summary
+
+
+def _second(instant: str | None) -> str | None:
+    """Whole seconds of an instant with milliseconds."""
+    return None if instant is None else f"{instant[:19]}Z"
+
+
+def _wall_s(found: list[dict[str, Any]]) -> float:
+    """From the begin of the first shard to the end of the last."""
+    began, ended = (datetime.fromisoformat(by(one[name] for one in found)) for name, by in (("began_at", min), ("ended_at", max)))
+    return round((ended - began).total_seconds(), 1)
 
 
 def _reasons(counts: dict[str, int]) -> str:
@@ -92,7 +129,7 @@ def table(summary: dict[str, Any]) -> str:
     if summary["release_unchanged"]:
         release = f"unchanged ({summary['release'] or 'none yet'})"
     else:
-        release = summary["release"] or "none"
+        release = summary["release"] or ("held back" if summary["held_back"] else "none")
     seconds = "  ".join(f"{name} {summary['seconds'][name]}" for name in STAGES if name in summary["seconds"])
     rows: list[tuple[str, Any, str]] = [
         ("photos seen", photos["seen"], ""),
@@ -124,7 +161,32 @@ def table(summary: dict[str, Any]) -> str:
     head = f"{summary['name']} ({summary['code']}), run {summary['run']}"
     lines = [head, "-" * len(head)]
     lines += [f"{label:<18} {value!s:>{width}}  {note}".rstrip() for label, value, note in rows]
-    return "\n".join([*lines, *_takedown_lines(summary["takedown"])])
+    return "\n".join([*lines, *_held_back_lines(summary), *_takedown_lines(summary["takedown"])])
+
+
+_ANSWERS = {
+    "approved": "approved by {by} at {at}: published",
+    "rejected": "rejected by {by} at {at}: not published",
+    "unanswered": "nobody answered by {at}: not published",
+}
+
+
+def _held_back_lines(summary: dict[str, Any]) -> list[str]:
+    reasons = (summary["check"] or {}).get("reasons")
+    if not reasons:
+        return []
+    answer = summary["approval"]
+    if answer:
+        end = _ANSWERS[answer["answer"]].format(by=answer["by"], at=answer["at"])
+    else:
+        end = (
+            "not published yet: it waits for approval" if summary["held_back"] else "published all the same: the run said approve"
+        )
+    return ["", f"implausible against {_past(summary['check']['against'])}", *(f"  {reason}" for reason in reasons), end]
+
+
+def _past(names: list[str]) -> str:
+    return f"release {names[0]}" if len(names) == 1 else f"{len(names)} releases, {names[0]} to {names[-1]}"
 
 
 def _takedown_lines(asked: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, get_args
 
@@ -73,18 +73,26 @@ def short_hash(parts: Iterable[str]) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
+def utc_now() -> str:
+    """The time, for measurements and logs only: ``2026-05-04T02:13:04.125Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def stage(name: str) -> Callable[[Callable[Concatenate[Run, P], dict[str, Any]]], Callable[Concatenate[Run, P], dict[str, Any]]]:
     """Makes a function a stage: its counts and seconds are logged, kept for the report, and returned."""
 
     def decorate(function: Callable[Concatenate[Run, P], dict[str, Any]]) -> Callable[Concatenate[Run, P], dict[str, Any]]:
         @wraps(function)
         def wrapper(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-            started = time.perf_counter()
+            began_at, started = utc_now(), time.perf_counter()
             outcome = function(run, *args, **kwargs)
-            outcome = {"stage": name, **outcome, "seconds": round(time.perf_counter() - started, 3)}
+            seconds = round(time.perf_counter() - started, 3)
+            outcome = {"stage": name, **outcome, "seconds": seconds, "began_at": began_at, "ended_at": utc_now()}
             part = f"-{outcome['shard']}" if "shard" in outcome else ""
             run.state.write_json(f"{run.folder}/{name}{part}.json", outcome)
-            log.info("%s %s: %s", run.code, name, {k: v for k, v in outcome.items() if k != "stage"})
+            log.info(
+                "%s %s: %s", run.code, name, {k: v for k, v in outcome.items() if k not in ("stage", "began_at", "ended_at")}
+            )
             return outcome
 
         return wrapper

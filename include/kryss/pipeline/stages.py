@@ -1,11 +1,11 @@
 """discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> export.
 
+Between ``check`` and ``export`` a person is asked where the check found the release implausible (`held_back`).
 A reprocess begins with ``known`` instead of ``discover``; a takedown begins with ``takedown`` and goes on with ``place``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import Counter
@@ -16,13 +16,13 @@ from datetime import UTC
 from typing import Any, TypeVar
 
 from kryss import __version__
-from kryss.config import TIMEOUTS, ConfigError
+from kryss.config import TIMEOUTS, ConfigError, MunicipalityConfig
 from kryss.imagery import MapillaryClient, PhotoStore, client_for, fetch_photos, list_images
-from kryss.layer.provenance import Provenance, Source, known_source
-from kryss.layer.release import publish
-from kryss.layer.storage import MANIFEST, Shelf
-from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Sighting, StreetObject
-from kryss.pipeline.checks import HeldBack, plausible
+from kryss.layer.provenance import Source, known_source, own_photos
+from kryss.layer.release import Inputs, publish, sizes_of
+from kryss.layer.storage import Shelf
+from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Release, Sighting, StreetObject
+from kryss.pipeline.checks import Figures, HeldBack, figures_of, implausible
 from kryss.pipeline.removal import REASONS, REMOVALS, Removal, deleted_photos, erase
 from kryss.pipeline.run import Run, short_hash, stage
 from kryss.pipeline.state import CellMemo
@@ -30,6 +30,7 @@ from kryss.positioning.camera import heading_deg, upright_size
 from kryss.positioning.poses import trusted_poses
 from kryss.roads.assignment import View
 from kryss.store import open_store
+from kryss.store.figures import layer_figures, photos_believed, shift_since
 from kryss.store.read import Reader
 from kryss.store.write import Tx
 
@@ -542,75 +543,145 @@ def _views(images: Iterable[Image], objects: Iterable[StreetObject]) -> dict[str
 
 @stage("check")
 def check(run: Run) -> dict[str, Any]:
-    """Holds the release back when the numbers are implausible against the release before it."""
-    with _snapshot(run, "check") as tx:
-        assigned = tx.assignments(run.code)
-        objects = [item for item in tx.objects(run.code) if item.id in assigned]
-        photos = len(tx.effective_models(run.code, None))
-    standing = Counter(item.class_name for item in objects if item.status == "standing")
-    last = _last_manifest(run)
-    reasons: list[str] = []
-    if last:
-        before = {name: by_status["standing"] for name, by_status in last["counts"]["by_class"].items()}
-        reasons = plausible(before, standing, last["parameters"]["photos"], photos)
-    if reasons and not run.approve:
-        raise HeldBack(f"release of {run.code} held back: {'; '.join(reasons)}. If this is right, run again with approve")
-    return {"standing": dict(standing), "photos": photos, "reasons": reasons}
+    """Judges what would be published by the last releases. Holds nothing back itself: who goes on asks `held_back` first."""
+    with _snapshot(run, "check") as known_now:
+        return asdict(_judge(run, known_now))
 
 
-def _last_manifest(run: Run) -> dict[str, Any] | None:
-    shelf = Shelf(run.release_url, run.code)
-    pointer = shelf.latest()
-    return json.loads(shelf.read(f"{pointer['release']}/{MANIFEST}")) if pointer else None
+@dataclass(frozen=True)
+class Judgement:
+    """What is believed now against the last releases."""
+
+    reasons: list[str]
+    """Why it should not be published unseen; none: publish."""
+    against: list[str]
+    """Names of the releases that are its history, oldest first."""
+    standing: dict[str, int]
+    """By class."""
+    photos: int
+    shift: dict[str, Any] | None
+    """Displacements since the last release."""
+
+
+def _judge(run: Run, known_now: Reader) -> Judgement:
+    limits, shelf = run.config.plausible, Shelf(run.release_url, run.code)
+    names, approved = shelf.names()[-limits.releases :], _approved(run)
+    if approved in names:
+        names = names[names.index(approved) :]
+    trailing = [figures_of(manifest, name == approved) for name in names if (manifest := shelf.manifest(name))]
+    layer, shift = layer_figures(known_now, run.code), None
+    then = known_now.release_instants(run.code).get(names[-1]) if names else None
+    if then is not None:
+        last = layer_figures(known_now, run.code, then)
+        trailing[-1] = replace(trailing[-1], occupied=last.occupied, area_km2=last.area_km2)
+        shift = shift_since(known_now, run.code, then)
+    now = Figures(
+        by_class=layer.by_class,
+        photos=sum(looks.photos for looks in photos_believed(known_now, run.code).values()),
+        intersections=layer.intersections,
+        occupied=layer.occupied,
+        area_km2=layer.area_km2,
+        **({} if shift is None else asdict(shift)),
+    )
+    return Judgement(
+        reasons=implausible(now, trailing, limits),
+        against=names,
+        standing={name: now.count("standing", of=name) for name in layer.by_class},
+        photos=now.photos,
+        shift=None if shift is None else asdict(shift),
+    )
+
+
+def checked(run: Run) -> dict[str, Any]:
+    """What ``check`` found in this run; empty where it has not run."""
+    name = f"{run.folder}/check.json"
+    return run.state.read_json(name) if run.state.has(name) else {}
+
+
+def held_back(run: Run) -> list[str]:
+    """Why a person has to be asked before this run publishes; empty where ``approve`` was given or all is plausible."""
+    return [] if run.approve else list(checked(run).get("reasons", ()))
+
+
+def _approved(run: Run) -> str | None:
+    """The last release that was published although it was implausible."""
+    name = f"approved/{run.code}.json"
+    return run.state.read_json(name)["release"] if run.state.has(name) else None
 
 
 SOURCES = {"nvdb": "nvdb", "overpass": "osm", "pbf": "osm", "kommuneinfo": "kartverket"}
 
 
+def _sources(config: MunicipalityConfig) -> tuple[Source, ...]:
+    """Who is to be credited. A service that gave the roads is not named once more for the boundary."""
+    own = config.attribution
+    photos = own_photos(own, config.photos_licence) if own else known_source("mapillary")
+    roads, boundary = SOURCES.get(config.roads), SOURCES.get(config.boundary.partition(":")[0])
+    given = [known_source(roads, "roads")] if roads else []
+    given += [known_source(boundary, "boundary")] if boundary and boundary != roads else []
+    return (photos, *given)
+
+
 @stage("export")
 def export(run: Run) -> dict[str, Any]:
-    """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds."""
-    photos = Source("Photos", "see the credit", run.config.attribution) if run.config.attribution else known_source("mapillary")
-    used = [*(SOURCES[name] for name in (run.config.roads, run.config.boundary) if name in SOURCES)]
-    town = municipality(run)
-    with _transaction(run, "export") as tx:
-        looks = tx.effective_looks(run.code, None)
-        poses, _ = trusted_poses(tx.images(run.code))
+    """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds.
+
+    What a person approved is published as it was when they were asked: where another run has made it implausible in another way
+    since, it is held back again.
+    """
+    config, shelf = run.config, Shelf(run.release_url, run.code)
+    town, reasons = municipality(run), checked(run).get("reasons", [])
+    with shelf.writing(), _snapshot(run, "export") as known_now:
+        if reasons and not run.approve and (others := set(_judge(run, known_now).reasons) - set(reasons)):
+            raise HeldBack(
+                f"release of {run.code} held back: another run changed it after the question: {'; '.join(sorted(others))}. "
+                "Run the refresh again"
+            )
+        looks = photos_believed(known_now, run.code)
+        inputs = Inputs(
+            model=run.model_key,
+            code_version=__version__,
+            photos=sum(look.photos for look in looks.values()),
+            photos_until=max((look.until for look in looks.values()), default=None),
+            photos_by_model={model_key: look.photos for model_key, look in looks.items()},
+            parameters={
+                "depth": config.depth,
+                "region": config.region,
+                "roads": config.roads,
+                "area": config.area,
+                "assignment": config.assignment,
+                "ended_below": config.ended_below,
+            },
+            sources=_sources(config),
+            region=config.region,
+            image_url=config.image_url,
+        )
+        rows = known_now.layer(run.code, sizes=sizes_of(config.region), image_url=config.image_url)
+
+        def record(release: Release, follows_from: dict[str, Any]) -> None:
+            with _transaction(run, "export") as tx:
+                tx.record_release(release, follows_from, rows.known)
+
         published = publish(
-            run.release_url,
+            rows,
+            shelf,
             town,
             run.release_date,
-            tx.intersections(run.code),
-            tx.objects(run.code),
-            tx.assignments(run.code),
-            tx.object_history(run.code),
-            Provenance(
-                model_key=run.model_key,
-                code_version=__version__,
-                photos_until=max((image.captured_at for seen in looks.values() for image in seen), default=None),
-                parameters={
-                    "photos": sum(map(len, looks.values())),
-                    "photos_by_model": {model_key: len(seen) for model_key, seen in looks.items()},
-                    "depth": run.config.depth,
-                    "region": run.config.region,
-                    "roads": run.config.roads,
-                    "area": run.config.area,
-                    "assignment": run.config.assignment,
-                    "ended_below": run.config.ended_below,
-                },
-                sources=(photos, *(known_source(name) for name in dict.fromkeys(used))),
-            ),
-            lineage=tx.lineage(run.code),
-            instants=tx.release_instants(run.code),
-            region=run.config.region,
-            image_url=run.config.image_url,
-            cameras={image_id: (trusted.pose.lon, trusted.pose.lat) for image_id, trusted in poses.items()},
+            inputs,
+            record=record,
+            since=known_now.release_instants(run.code),
+            formats=config.formats,
+            keep=config.keep_releases,
+            keep_days=config.keep_days,
+            basemap_url=config.basemap_url,
         )
-        tx.record_release(published.release)
+    if reasons and not published.unchanged:
+        run.state.write_json(f"approved/{run.code}.json", {"release": published.name, "reasons": reasons})
     return {
         "release": published.name,
         "url": published.url,
         "unchanged": published.unchanged,
         "changes": list(published.summary),
         "counts": dict(published.changes),
+        "pruned": list(published.pruned),
     }

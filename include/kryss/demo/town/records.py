@@ -120,6 +120,7 @@ def area() -> dict[str, Any]:
         "roads": "nvdb",
         "epochs": [_epoch_now(number) for number in (1, 2)],
         "attribution": ATTRIBUTION,
+        "licence": "Apache-2.0",
     }
 
 
