@@ -41,7 +41,7 @@ class LayerFigures:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How far the objects moved that the layer holds now and held at an instant; those that stayed count as 0 m."""
+    """How far the objects moved that stand in the layer now and stood in it at an instant; those that stayed count as 0 m."""
 
     compared: int
     median_m: float | None
@@ -116,7 +116,7 @@ SELECT count(*), percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY metres
     FROM kryss.object_version v
     JOIN kryss.assignment a ON a.code = v.code AND a.object_id = v.object_id AND <assignments>
     JOIN kryss.object_version now ON now.code = v.code AND now.object_id = v.object_id AND now.known_to IS NULL
-    WHERE v.code = :code AND <objects>
+    WHERE v.code = :code AND <objects> AND v.status = 'standing' AND now.status = 'standing'
     AND EXISTS (
         SELECT FROM kryss.assignment b WHERE b.code = v.code AND b.object_id = v.object_id AND upper_inf(b.system)
     )
