@@ -11,6 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+import requests
 
 from kryss.layer.provenance import known_source
 from kryss.layer.release import Inputs, PublishResult, publish, sizes_of
@@ -124,7 +125,7 @@ class Town:
         reasons: Mapping[str, Reason] | None = None,
         municipality: Municipality | None = None,
     ) -> None:
-        """Makes these the beliefs of the database: all at the one junction, because the street changed, if nothing else is said."""
+        """Makes these the beliefs of the database; without more words all at the one junction, because the street changed."""
         town = municipality or self.municipality
         places = [self.junction()] if intersections is None else list(intersections)
         with store.transaction(town.code) as tx:
@@ -141,16 +142,20 @@ class Town:
         shelf = Shelf(str(root), town.code, options)
         with shelf.writing(), store.snapshot() as reader:
             rows = reader.layer(town.code, sizes=sizes_of(inputs.region), image_url=inputs.image_url)
-            settings: dict[str, Any] = {"record": recorder(store), "since": reader.release_instants(town.code), **changes}
+            settings: dict[str, Any] = {
+                "record": recorder(store, rows.known),
+                "since": reader.release_instants(town.code),
+                **changes,
+            }
             return publish(rows, shelf, town, day, inputs, **settings)
 
 
-def recorder(store: Store) -> Any:
-    """Keeps the release in the database, in a transaction of its own."""
+def recorder(store: Store, known: datetime | None) -> Any:
+    """Keeps a release of the beliefs of an instant in the database, in a transaction of its own."""
 
     def record(release: Any, inputs: dict[str, Any]) -> None:
         with store.transaction(release.code) as tx:
-            tx.record_release(release)
+            tx.record_release(release, inputs, known)
 
     return record
 
@@ -194,3 +199,16 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def read_tree() -> Any:
     return tree
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, Any]]:
+    """Storage options of a local S3 server on a free port, spoken to over real HTTP; it has a bucket ``layers``."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    requests.put(f"http://{host}:{port}/layers", timeout=10).raise_for_status()
+    yield {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    server.stop()

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
-import random
+import shutil
 import signal
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
-from kryss.layer.validate import validate
+from kryss.layer.storage import Shelf
+from kryss.store import open_store
 
 PROGRAM = Path(__file__).with_name("publish_many.py")
 INCLUDE = Path(__file__).parents[2] / "include"
-
-
-def start(root: Path, night: int = 0) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(INCLUDE)}
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(root), str(night)], stdout=subprocess.PIPE, text=True, env=environment
-    )
+DAYS = (date(2025, 6, 11), date(2025, 8, 1), date(2026, 5, 21))
+KEEP = 1
+"""The first of three releases goes: the third is kept, and the second, which it tells its changes against."""
 
 
 def appearances(folder: Path, act: Callable[[], object]) -> list[tuple[str, bool]]:
@@ -46,81 +48,183 @@ def appearances(folder: Path, act: Callable[[], object]) -> list[tuple[str, bool
     return seen
 
 
-def test_a_release_and_the_pointer_appear_by_one_rename_each_in_this_order(town, tmp_path):
-    town.publish(tmp_path, date(2025, 6, 11), town.in_2025())
-    seen = appearances(tmp_path / "9999", lambda: town.publish(tmp_path, date(2026, 5, 21), town.in_2026()))
+def test_a_release_and_the_pointer_appear_by_one_rename_each_in_this_order(town, store, tmp_path):
+    town.believe(store, town.in_2025())
+    town.publish(store, tmp_path, DAYS[0])
+    town.believe(store, town.in_2026())
+    seen = appearances(tmp_path / "9999", lambda: town.publish(store, tmp_path, DAYS[2]))
     assert [item for item in seen if not item[0].startswith(".writing-")] == [("2026-05-21.1", True), ("latest.json", True)]
 
 
-def wait_for(writer: subprocess.Popen[str], words: str) -> None:
-    assert writer.stdout is not None
-    for line in writer.stdout:
-        if line.strip() == words:
-            return
-    raise AssertionError(f"the writer ended before it said {words!r}")
+@dataclass
+class Writer:
+    """The program, a database that believes the third night, and a shelf of the first two."""
+
+    program: subprocess.Popen[str]
+    url: str
+    before: Path
+
+    def publish(self, root: str, deadly: int | None = None, options: Any = None) -> dict[str, Any]:
+        order = {"root": root, "deadly": deadly, "options": options, "day": DAYS[2].isoformat(), "keep": KEEP}
+        assert self.program.stdin is not None and self.program.stdout is not None
+        self.program.stdin.write(json.dumps(order) + "\n")
+        self.program.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.program.stdout.readline())
+        return answer
+
+    def forget_the_third(self) -> None:
+        engine = create_engine(self.url.replace("postgresql:", "postgresql+psycopg2:"), poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM kryss.release WHERE name = :name"), {"name": f"{DAYS[2]}.1"})
+
+    def recorded(self) -> str:
+        with open_store(self.url).snapshot() as reader:
+            return {release.name: release.sha256 for release in reader.releases("9999")}[f"{DAYS[2]}.1"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, read_tree):
-    """The bytes of a run nobody disturbed, and how long its second night took."""
+def writer(town, postgis_server, migrated_template, tmp_path_factory) -> Iterator[Writer]:
+    url = postgis_server.create_database(migrated_template)
+    store, before = open_store(url), tmp_path_factory.mktemp("before")
+    for day, objects in zip(DAYS, (town.in_2025()[:-1], town.in_2025(), town.in_2026()), strict=True):
+        town.believe(store, objects)
+        if day != DAYS[2]:
+            town.publish(store, before, day)
+    environment = {**os.environ, "PYTHONPATH": str(INCLUDE)}
+    program = subprocess.Popen(
+        [sys.executable, str(PROGRAM), url, str(before / "count")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    yield Writer(program, url, before)
+    assert program.stdin is not None
+    program.stdin.close()
+    program.wait(20)
+    postgis_server.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(writer, tmp_path_factory, read_tree) -> tuple[dict[str, bytes], int]:
+    """The bytes of a shelf on which nobody disturbed the third night, and how many steps that took."""
     root = tmp_path_factory.mktemp("undisturbed")
-    writer = start(root)
-    wait_for(writer, "night 1")
-    begun = time.monotonic()
-    wait_for(writer, "done")
-    took = time.monotonic() - begun
-    assert writer.wait() == 0
-    return read_tree(root), took
+    shutil.copytree(writer.before / "9999", root / "9999")
+    answer = writer.publish(str(root))
+    assert not answer["failed"]
+    assert sorted(path.name for path in (root / "9999").iterdir()) == [f"{DAYS[1]}.1", f"{DAYS[2]}.1", "latest.json"]
+    return read_tree(root / "9999"), answer["steps"]
 
 
-def published_is_whole(root: Path) -> None:
-    """What a consumer can see: everything that carries a release's name is complete, and the pointer holds."""
-    base = root / "7777"
-    pointer = base / "latest.json"
-    if pointer.exists():
-        assert (base / json.loads(pointer.read_text())["manifest"]).is_file()
-    for folder in base.glob("20*") if base.exists() else ():
-        assert validate(folder) == []
+def assert_whole(files: dict[str, bytes]) -> str:
+    """What any reader sees of a shelf is whole: the release that latest.json names, all that it lists, and every folder that has
+    a manifest. Returns the name of the current release."""
+    pointer = json.loads(files["latest.json"])
+    folders = {name.split("/")[0] for name in files if name.startswith("20") and name.endswith("/manifest.json")}
+    assert {pointer["release"], *pointer["releases"]} <= folders
+    assert hashlib.sha256(files[pointer["manifest"]]).hexdigest() == pointer["manifest_sha256"]
+    for folder in folders:
+        manifest = json.loads(files[f"{folder}/manifest.json"])
+        for entry in manifest["files"]:
+            assert hashlib.sha256(files[f"{folder}/{entry['name']}"]).hexdigest() == entry["sha256"]
+    assert pointer["release"] in (f"{DAYS[1]}.1", f"{DAYS[2]}.1")
+    return str(pointer["release"])
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_and_run_again_gives_identical_bytes(undisturbed, tmp_path, read_tree, seed):
-    whole, took = undisturbed
-    chance = random.Random(seed)
-    night = 0
-    for _ in range(2):
-        writer = start(tmp_path, night)
-        wait_for(writer, f"night {night}")
-        if night == 0 and chance.random() < 0.5:
-            wait_for(writer, "night 1")
-            night = 1
-        time.sleep(chance.uniform(0, took))
-        os.kill(writer.pid, signal.SIGKILL)
-        assert writer.stdout is not None
-        night = 1 if "night 1" in writer.stdout.read() else night
-        writer.wait()
-        published_is_whole(tmp_path)
-    again = start(tmp_path, night)
-    out, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, out
-    assert read_tree(tmp_path) == whole
+def kill_at(writer: Writer, read: Callable[[], dict[str, bytes]], root: str, deadly: int, options: Any = None) -> str:
+    """Kills a writer at a step, looks, and lets the next one finish; what was current after the kill."""
+    writer.forget_the_third()
+    answer = writer.publish(root, deadly, options)
+    assert answer["signal"] == signal.SIGKILL
+    current = assert_whole(read())
+    answer = writer.publish(root, None, options)
+    assert not answer["failed"]
+    return current
 
 
-@pytest.mark.parametrize("sign", [".writing-2025-*", "2025-*", ".writing-latest*", "latest.json"])
-def test_killed_as_soon_as_a_file_or_folder_appears(undisturbed, tmp_path, read_tree, sign):
-    """Not by chance: the writer dies at each step that can be seen from outside (a short-lived one may be over by then)."""
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_before_any_operation_on_files(writer, undisturbed, tmp_path, read_tree):
+    whole, steps = undisturbed
+    assert steps > 60
+    current = []
+    for deadly in range(1, steps + 1):
+        root = tmp_path / str(deadly)
+        shutil.copytree(writer.before / "9999", root / "9999")
+        current.append(kill_at(writer, lambda root=root: read_tree(root / "9999"), str(root), deadly))
+        after = read_tree(root / "9999")
+        assert after == whole, f"killed at step {deadly} of {steps}"
+        assert writer.recorded() == hashlib.sha256(after[f"{DAYS[2]}.1/manifest.json"]).hexdigest()
+        shutil.rmtree(root)
+    turn = current.index(f"{DAYS[2]}.1")
+    assert current == [f"{DAYS[1]}.1"] * turn + [f"{DAYS[2]}.1"] * (steps - turn)
+    assert 50 < turn < steps
+
+
+def test_killed_at_the_moments_that_matter(writer, undisturbed, tmp_path, read_tree):
+    """The last steps: record, rename, pointer, retention."""
+    whole, steps = undisturbed
+    for deadly in (steps // 2, *range(steps - 36, steps, 6)):
+        root = tmp_path / str(deadly)
+        shutil.copytree(writer.before / "9999", root / "9999")
+        kill_at(writer, lambda root=root: read_tree(root / "9999"), str(root), deadly)
+        assert read_tree(root / "9999") == whole, f"killed at step {deadly} of {steps}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_before_any_request_to_an_object_store(writer, undisturbed, s3):
     whole, _ = undisturbed
-    writer = start(tmp_path)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(f"7777/{sign}")) and writer.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.0002)
-    writer.kill()
-    assert writer.stdout is not None
-    night = 1 if "night 1" in writer.stdout.read() else 0
-    writer.wait()
-    published_is_whole(tmp_path)
-    again = start(tmp_path, night)
-    again.communicate(timeout=120)
-    assert again.returncode == 0
-    assert read_tree(tmp_path) == whole
+    store = fsspec.filesystem("s3", **s3, use_listings_cache=False, skip_instance_cache=True)
+
+    def read(prefix: str) -> dict[str, bytes]:
+        return {key.removeprefix(f"{prefix}/9999/"): store.cat_file(key) for key in store.find(prefix)}
+
+    def fresh(prefix: str) -> None:
+        for path in sorted((writer.before / "9999").rglob("*")):
+            if path.is_file():
+                store.pipe_file(f"{prefix}/9999/{path.relative_to(writer.before / '9999')}", path.read_bytes())
+
+    fresh("layers/undisturbed")
+    writer.forget_the_third()
+    steps = writer.publish("s3://layers/undisturbed", None, s3)["steps"]
+    assert read("layers/undisturbed") == whole
+    assert steps > 30
+    current = []
+    for deadly in range(1, steps + 1):
+        prefix = f"layers/kill-{deadly}"
+        fresh(prefix)
+        current.append(kill_at(writer, lambda prefix=prefix: read(prefix), f"s3://{prefix}", deadly, s3))
+        assert read(prefix) == whole, f"killed at request {deadly} of {steps}"
+        store.rm(prefix, recursive=True)
+    turn = current.index(f"{DAYS[2]}.1")
+    assert current == [f"{DAYS[1]}.1"] * turn + [f"{DAYS[2]}.1"] * (steps - turn)
+
+
+def test_what_a_dead_writer_recorded_is_recorded_again_with_what_is_believed_then(town, store, tmp_path):
+    """It died between the record and the rename; before the next run, more became known."""
+
+    class DeathError(Exception):
+        pass
+
+    def record_and_die(release: Any, inputs: Any) -> None:
+        with store.transaction("9999") as tx:
+            tx.record_release(release, inputs, tx.newest("9999"))
+        raise DeathError
+
+    town.believe(store, town.in_2025())
+    town.publish(store, tmp_path, DAYS[0])
+    town.believe(store, town.in_2026()[:-1])
+    with pytest.raises(DeathError):
+        town.publish(store, tmp_path, DAYS[2], record=record_and_die)
+    assert Shelf(str(tmp_path), "9999").names() == [f"{DAYS[0]}.1"]
+    with store.snapshot() as reader:
+        ghost = reader.release_inputs("9999")[f"{DAYS[2]}.1"]
+    town.believe(store, town.in_2026())
+    result = town.publish(store, tmp_path, DAYS[2])
+    with store.snapshot() as reader:
+        at, _ = reader.release_inputs("9999")[result.name]
+        assert at > ghost[0]
+        recorded = {release.name: release for release in reader.releases("9999")}
+    assert recorded[result.name] == result.release
+    assert sorted(recorded) == [f"{DAYS[0]}.1", f"{DAYS[2]}.1"]
