@@ -29,4 +29,4 @@ def pack(package: Path, target: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(pack(Path(sys.argv[1]), Path(__file__).with_name("signs.zip")), "pictures", file=sys.stderr)
+    pack(Path(sys.argv[1]), Path(__file__).with_name("signs.zip"))
