@@ -201,7 +201,7 @@ class _Comparison:
 
     def _tell(self, key: str, was: Json | None, now: Json | None, kind: str, facts: list[str], since: Since) -> None:
         if kind == "refined":
-            self._told.list("refined", key)
+            self._told.add_id("refined", key)
         elif now is None and was is not None:
             self._tell_missing(key, was, since)
         elif was is None and now is not None:
@@ -289,11 +289,11 @@ def _compare_areas(old: Path, new: Path, told: Telling) -> None:
     with FeatureLines(old) as olds, FeatureLines(new) as news:
         for key, was, now in _side_by_side(olds, news):
             if was is None:
-                told.list("intersections_added", key.decode())
+                told.add_id("intersections_added", key.decode())
             elif now is None:
-                told.list("intersections_removed", key.decode())
+                told.add_id("intersections_removed", key.decode())
             elif was[0] != now[0] and olds.parse(was[0], _area) != news.parse(now[0], _area):
-                told.list("intersections_changed", key.decode())
+                told.add_id("intersections_changed", key.decode())
 
 
 def _area(feature: Json) -> Json:

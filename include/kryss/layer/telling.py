@@ -34,8 +34,6 @@ CHANGE_OF = {
     "moved": "changed",
     "reworked": "changed",
 }
-PAIRS = ("replaced", "merged", "split")
-"""Of these ``before`` and ``after`` are two objects."""
 KINDS = tuple(CHANGE_OF)
 """In the order in which they are told."""
 LISTS = ("refined", "intersections_added", "intersections_removed", "intersections_changed")
@@ -52,6 +50,8 @@ GONE = {
 }
 EARTH_RADIUS_M = 6_371_008.8
 
+_AS_NOW = ("replaced", "split")
+"""Kinds whose ``before`` is told as the new release has it, if it has."""
 _brief = itemgetter(*BRIEF)
 
 
@@ -88,7 +88,8 @@ class Telling:
     """What is told, on its way to the file: a temporary file for each kind, so that kinds come one after the other."""
 
     def __init__(self, folder: Path) -> None:
-        self._files: dict[str, BinaryIO] = {name: (folder / name).open("w+b", buffering=1 << 18) for name in (*KINDS, *LISTS)}
+        self._folder = folder
+        self._files: dict[str, BinaryIO] = {}
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class Telling:
     ) -> None:
         """One Feature, of an object as it was and as it is now; of pairs these are two. Call in order of id within each kind."""
         item = now or was or {}
-        if (was and now is None) or (was and was["image_key"] != item["image_key"] and kind not in PAIRS):
+        if was and kind not in _AS_NOW and (now is None or was["image_key"] != now["image_key"]):
             was = without_photo(was)
         away = round(distance_m(was, now), 2) if was and now else None
         line = _LINES[kind](_Entry(was or item, item, reason, relation, away, facts))
@@ -138,7 +139,7 @@ class Telling:
                 "after": now and dict(zip(BRIEF, _brief(now), strict=True)),
             },
         }
-        self._files[kind].write(b"," + orjson.dumps(feature) + b"\n")
+        self._file(kind).write(b"," + orjson.dumps(feature) + b"\n")
         self._counts[kind] += 1
         self._reasons[reason or "unknown"] += 1
         box = self._bbox
@@ -151,9 +152,14 @@ class Telling:
             if len(lines) < MAX_LINES:
                 lines.append(line)
 
-    def list(self, name: str, key: str) -> None:
+    def _file(self, name: str) -> BinaryIO:
+        if name not in self._files:
+            self._files[name] = (self._folder / name).open("w+b", buffering=1 << 18)
+        return self._files[name]
+
+    def add_id(self, name: str, key: str) -> None:
         """One id of `LISTS`. Call in order."""
-        self._files[name].write(b"," + orjson.dumps(key) + b"\n")
+        self._file(name).write(b"," + orjson.dumps(key) + b"\n")
         self._counts[name] += 1
 
     def summary(self) -> ChangeSummary:
