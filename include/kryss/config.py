@@ -135,7 +135,7 @@ class MunicipalityConfig(_Strict):
     """The newest so many releases are kept; null: all."""
     keep_days: int | None = Field(None, ge=1)
     """Releases of the last so many days are kept, counted from the newest; null: all."""
-    approval_hours: float = Field(168.0, ge=0.1, le=8760.0)
+    approval_hours: float = Field(168.0, ge=0.001, le=8760.0)
     """A release that was held back waits so long for an answer, and no longer than until shortly before the next run."""
     plausible: Plausible = Plausible()
     services: Services = Services()

@@ -16,8 +16,6 @@ import pytest
 from kryss.config import ConfigError
 from kryss.demo.streets import Streets
 from kryss.imagery import PhotoStore
-from kryss.layer.provenance import Provenance
-from kryss.layer.release import publish
 from kryss.model import Image, Intersection
 from kryss.pipeline import report, stages
 from kryss.pipeline.removal import REMOVALS
@@ -185,25 +183,31 @@ def test_what_cannot_be_taken_down_is_said(at_once: Any) -> None:
 
 
 def test_an_operator_is_told_which_releases_name_the_photos(at_once: Any, streets: Streets) -> None:
-    """Two releases: the page of each names its cameras, the layer of the second an object's evidence."""
+    """Two releases of one object: its evidence is two photos, then a third one, too, of which it shows the last."""
     run = replace(at_once.run, kind="takedown")
-    town, (junction,) = stages.municipality(run), [Intersection("nvdb:1", "nvdb", 10.4, 63.4, 50.0, SQUARE)]
-    first, second, third = (image.id for image in streets.images[:3])
-    thing = replace(at_once.objects()[0], evidence=((second, 0),), misses=())
-    for day, objects, named in ((1, [], [first, second]), (2, [thing], [second, third])):
-        cameras = dict.fromkeys(named, (10.4, 63.4))
-        origin, home = Provenance("m@1", "1", None, {}), {item.id: junction.id for item in objects}
-        publish(run.release_url, town, date(2026, 5, day), [junction], objects, home, {}, origin, cameras=cameras)
-    assert stages.takedown(run, [first], [], "asked")["named_in"] == {"2026-05-01.1": ["index.html"]}
-    assert stages.takedown(run, [third], [], "asked")["named_in"] == {"2026-05-02.1": ["index.html"]}
-    both = stages.takedown(run, [second], [], "the owner asked")["named_in"]
-    assert both == {
-        "2026-05-01.1": ["index.html"],
-        "2026-05-02.1": ["changes.json", "index.html", "intersections.geojson"],
-    }
+    with at_once.store.transaction(run.code) as tx:
+        tx.write_intersections(run.code, [Intersection("nvdb:1", "nvdb", 10.4, 63.4, 50.0, SQUARE)])
+    first, second, third = sorted(image.id for image in streets.images[:3])
+    thing, others = at_once.objects()[0], at_once.objects()[1:]
+    for day, named in ((1, [first, second]), (2, [first, third])):
+        thing = replace(thing, evidence=tuple((one, 0) for one in named), misses=())
+        with at_once.store.transaction(run.code) as tx:
+            tx.write_objects(run.code, [thing, *others], reasons={})
+            tx.write_assignments(run.code, {thing.id: "nvdb:1"})
+        stages.export(replace(run, release_date=date(2026, 5, day)))
+
+    def named_in(*ids: str) -> dict[str, list[str]]:
+        told = stages.takedown(run, ids, [], "the owner asked")["named_in"]
+        return {release: [file for file in files if not file.endswith(".gz")] for release, files in told.items()}
+
+    assert named_in(first) == {f"2026-05-0{day}.1": ["intersections.geojson"] for day in (1, 2)}
+    assert named_in(second) == {"2026-05-01.1": ["intersections.geojson", "objects.geojson"]}
+    assert named_in(third) == {"2026-05-02.1": ["intersections.geojson", "objects.geojson"]}
+    assert named_in("999999999999") == {}
+    named_in(first)
     summary = report.collect(run)
-    assert summary["missing"] == ["place", "merge", "assign", "check", "export"]
-    assert "release 2026-05-01.1 names them in index.html" in report.table(summary)
+    assert summary["missing"] == ["place", "merge", "assign", "check"]
+    assert "release 2026-05-01.1 names them in intersections.geojson" in report.table(summary)
     assert "the owner asked" in report.table(summary)
 
 

@@ -1,0 +1,198 @@
+"""A release that is held back waits in a real Airflow for a person: approved, rejected, or left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import pytest
+import yaml
+
+from kryss.cli.demo import municipality_of
+from kryss.config import Settings
+from kryss.demo.area import load_area
+from kryss.demo.playback.play import Playback
+from kryss.layer.validate import validate
+from kryss.model import StreetObject
+from kryss.pipeline.run import short_hash
+from kryss.pipeline.state import State
+from kryss.services import airflow, control
+from kryss.store import Store, open_store
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+MANY = 60
+
+
+@dataclass
+class Site:
+    """A municipality in an Airflow of its own, with a release of more objects than anybody will believe to be gone."""
+
+    home: Path
+    entry: dict[str, Any]
+    day: str
+    client: airflow.AirflowClient
+    store: Store
+    settings: Settings
+
+    @property
+    def code(self) -> str:
+        return str(self.entry["code"])
+
+    @property
+    def dag_id(self) -> str:
+        return f"refresh_{self.code}"
+
+    def configure(self, **changes: Any) -> None:
+        self.entry.update(changes)
+        (self.home / "municipalities" / "few.yaml").write_text(yaml.safe_dump({"municipalities": [self.entry]}))
+
+    def refresh(self, **params: Any) -> airflow.RunOutcome:
+        params = {"release_date": self.day, **params}
+        return airflow.trigger_and_wait(self.home, self.dag_id, params, file_name="refresh.py", timeout_s=300)
+
+    def begin(self) -> tuple[str, dict[str, Any]]:
+        """A run that comes to a question: its id, and the question."""
+        run_id = airflow.trigger(self.client, self.dag_id, {"release_date": self.day})
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            found = self.client.get(f"/dags/{self.dag_id}/dagRuns/{run_id}/hitlDetails")["hitl_details"]
+            tasks = airflow.task_states(self.client, self.dag_id, run_id)
+            if found and tasks["approval"] == {"awaiting_input": 1}:
+                return run_id, found[0]
+            assert self.client.get(f"/dags/{self.dag_id}/dagRuns/{run_id}")["state"] in ("queued", "running"), tasks
+            time.sleep(0.5)
+        raise AssertionError(airflow.task_states(self.client, self.dag_id, run_id))
+
+    def answer(self, run_id: str, option: str) -> None:
+        path = f"/dags/{self.dag_id}/dagRuns/{run_id}/taskInstances/approval/-1/hitlDetails"
+        self.client.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
+    def end_of(self, run_id: str) -> airflow.RunOutcome:
+        return airflow.wait_for_run(self.home, self.client, self.dag_id, run_id, timeout_s=240)
+
+    def report(self, run_id: str) -> dict[str, Any]:
+        return State(self.settings.state_url).read_json(f"runs/{self.code}/{short_hash([f'{self.dag_id}/{run_id}'])}/report.json")
+
+    @property
+    def latest(self) -> str:
+        return json.loads((self.home / "releases" / self.code / "latest.json").read_text())["release"]
+
+    def objects(self) -> list[StreetObject]:
+        with self.store.snapshot() as reader:
+            return reader.objects(self.code)
+
+    def believe(self, objects: list[StreetObject]) -> None:
+        with self.store.transaction(self.code) as tx:
+            tx.write_objects(self.code, objects, reasons={})
+
+    def end_half(self) -> None:
+        """Half of what stands falls."""
+        standing = [one for one in self.objects() if one.status == "standing"]
+        falling = {one.id for one in standing[::2]}
+        self.believe([gone(one) if one.id in falling else one for one in self.objects()])
+
+
+def gone(one: StreetObject) -> StreetObject:
+    return replace(one, status="ended", ended_at=one.last_seen_at + timedelta(days=1), standing_probability=0.01, absences=())
+
+
+def copies(of: StreetObject) -> list[StreetObject]:
+    """Signs that nobody photographed, a few decimetres apart."""
+    return [
+        replace(of, id=str(uuid5(NAMESPACE_URL, f"copy {n}")), lon=of.lon + n * 2e-7, status="standing", replaced_by=None)
+        for n in range(MANY)
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home, area = tmp_path_factory.mktemp("approval") / "home", load_area(few)
+    now = area.epochs[-1]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("KRYSS_")}
+    try:
+        with Playback(area, now) as playback:
+            running = airflow.up(home, env={**env, "KRYSS_HOME": str(home)})
+            store = open_store(running.database.url)
+            store.migrate()
+            (home / "municipalities").mkdir(exist_ok=True)
+            settings = Settings.from_env({"KRYSS_HOME": str(home), "KRYSS_DATABASE_URL": running.database.url})
+            entry = municipality_of(area, dict(playback.urls), None)
+            place = Site(home, entry, now.date().isoformat(), airflow.connect(home), store, settings)
+            place.configure()
+            assert place.refresh().ok
+            with store.snapshot() as reader:
+                assigned = reader.assignments(place.code)
+            found = place.objects()
+            model = next(one for one in found if one.id in assigned and one.status != "ended")
+            place.believe([*found, *copies(model)])
+            outcome = place.refresh()
+            assert outcome.ok
+            assert outcome.tasks["approval"] == {"skipped": 1}, "what is plausible asks nobody"
+            assert place.latest == f"{place.day}.2"
+            yield place
+    finally:
+        control.down(home)
+
+
+def test_an_approved_release_is_published(site: Site) -> None:
+    before = site.latest
+    site.end_half()
+    run_id, question = site.begin()
+    assert "standing objects: " in question["subject"]
+    assert f"/kryss/report/{site.code}/" in question["body"]
+    assert question["options"] == ["Approve", "Reject"]
+    assert site.report(run_id)["held_back"], "the page that the question leads to is there"
+    assert site.latest == before
+    site.answer(run_id, "Approve")
+    outcome = site.end_of(run_id)
+    assert outcome.ok, outcome.tasks
+    assert outcome.tasks["export"] == {"success": 1}
+    assert site.latest != before
+    assert validate(str(site.home / "releases" / site.code / site.latest)) == []
+    report = site.report(run_id)
+    assert (report["approval"]["answer"], report["approval"]["by"]) == ("approved", airflow.USER)
+    assert report["missing"] == []
+    published = b"".join(path.read_bytes() for path in (site.home / "releases" / site.code / site.latest).iterdir())
+    assert b'"' + airflow.USER.encode() + b'"' not in published, "who approved is no part of the release"
+
+
+def test_a_rejected_release_is_not_published_and_the_next_run_asks_again(site: Site) -> None:
+    before = site.latest
+    site.end_half()
+    run_id, _ = site.begin()
+    site.answer(run_id, "Reject")
+    outcome = site.end_of(run_id)
+    assert outcome.ok, "somebody decided: nothing is wrong with the run"
+    assert outcome.tasks["export"] == {"skipped": 1}
+    assert site.latest == before
+    report = site.report(run_id)
+    assert (report["approval"]["answer"], report["missing"]) == ("rejected", [])
+    again, _ = site.begin()
+    site.answer(again, "Reject")
+    site.end_of(again)
+    approved = site.refresh(approve=True)
+    assert approved.ok
+    assert approved.tasks["approval"] == {"skipped": 1}, "the param needs no person"
+    assert site.latest != before
+
+
+def test_a_question_that_nobody_answers_ends_with_a_failed_run_and_nothing_published(site: Site) -> None:
+    before = site.latest
+    site.end_half()
+    site.configure(approval_hours=0.004)
+    began = datetime.now(UTC)
+    outcome = site.refresh()
+    assert outcome.state == "failed"
+    assert datetime.now(UTC) - began < timedelta(minutes=4)
+    assert outcome.tasks["approval"] == {"failed": 1}
+    assert outcome.tasks["export"] == {"upstream_failed": 1}
+    assert site.latest == before
+    report = site.report(outcome.run_id)
+    assert (report["approval"]["answer"], report["missing"]) == ("unanswered", ["export"])
