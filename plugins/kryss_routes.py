@@ -420,7 +420,13 @@ def report_page(request: Request, town: Town, run: str) -> Response:
 
 
 def qa_page(request: Request, town: Town) -> Response:
-    return _page(request, "qa", {"code": town.code, "municipality": town.name})
+    try:
+        shelf = published(town)
+        counts = shelf.manifest(shelf.latest()["release"]).document.get("counts") or {}
+        signs = pages.signs(counts.get("by_class") or {})
+    except (NotPublished, Unreadable):  # the page asks again, and says what it is told
+        signs = {}
+    return _page(request, "qa", {"code": town.code, "municipality": town.name, "signs": signs})
 
 
 # -- data -------------------------------------------------------------------------------------------------------------------
@@ -537,13 +543,11 @@ def qa_objects(
         found = verdicts.next_objects(
             connection, town.code, name, user.get_name(), status=status, class_name=class_name, seed=seed, most=most
         )
-    classes = [one["class_name"] for one in found]
     return {
         "release": name,
         "judge": user.get_name(),
         "may_judge": may_judge(user, town.code),
         "objects": [_told_object(one) for one in found],
-        "signs": pages.signs(classes),
     }
 
 

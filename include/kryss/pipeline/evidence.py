@@ -179,11 +179,9 @@ def crop(body: bytes, box: Sequence[float], size: tuple[int, int]) -> bytes:
         (box[3] * y - math.floor(top)),
     ]
     rectangle = [edge * scale for edge in edges]
-    # A dark line on each side of the bright one: it shows on sky and on asphalt.
-    for grow, colour in ((2, "#101418"), (-1, "#101418"), (1, "#ffd23f"), (0, "#ffd23f")):
-        outline = [rectangle[0] - grow, rectangle[1] - grow, rectangle[2] + grow, rectangle[3] + grow]
-        if outline[0] < outline[2] and outline[1] < outline[3]:
-            draw.rectangle(outline, outline=colour)
+    # A bright line round the box, never over what is in it, between dark ones: it shows on sky and on asphalt.
+    for grow, colour in ((0, "#101418"), (1, "#ffd23f"), (2, "#ffd23f"), (3, "#ffd23f"), (4, "#101418")):
+        draw.rectangle([rectangle[0] - grow, rectangle[1] - grow, rectangle[2] + grow, rectangle[3] + grow], outline=colour)
     output = io.BytesIO()
     picture.save(output, "JPEG", quality=85)
     return output.getvalue()
