@@ -14,7 +14,24 @@ from kryss.config import Settings
 from kryss.demo.area import load_area
 from kryss.demo.playback.play import Playback
 
-COMMANDS = ["demo", "test", "up", "down", "refresh", "reprocess", "takedown", "locate", "record", "doctor", "bench", "url"]
+COMMANDS = [
+    "demo",
+    "test",
+    "up",
+    "down",
+    "refresh",
+    "reprocess",
+    "takedown",
+    "locate",
+    "survey",
+    "record",
+    "diff",
+    "validate",
+    "rebuild",
+    "doctor",
+    "bench",
+    "url",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

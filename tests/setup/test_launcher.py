@@ -13,7 +13,23 @@ import pytest
 
 from kryss.services import ROOT
 
-COMMANDS = ["demo", "test", "up", "down", "refresh", "reprocess", "takedown", "locate", "survey", "record", "bench", "doctor"]
+COMMANDS = [
+    "demo",
+    "test",
+    "up",
+    "down",
+    "refresh",
+    "reprocess",
+    "takedown",
+    "locate",
+    "survey",
+    "record",
+    "diff",
+    "validate",
+    "rebuild",
+    "bench",
+    "doctor",
+]
 ECHO = """
 import os, sys
 print("ran", sys.argv[1:], os.getcwd(), os.environ["KRYSS_HOME"], sys.prefix)

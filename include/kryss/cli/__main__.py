@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kryss.cli import consumer
 from kryss.cli.locate import locate_arguments
 from kryss.cli.survey import survey_arguments
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
@@ -88,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
 
     survey = add("survey", "Load a survey: a table of lights or signs with their places, of one day.", _survey)
     survey_arguments(survey)
+
+    diff = add("diff", "Say what changed from release A to release B.", _diff)
+    consumer.diff_arguments(diff)
+
+    validate = add("validate", "Check a release: a folder or a URL.", _validate)
+    consumer.validate_arguments(validate)
+
+    rebuild = add("rebuild", "Make a past release again from the database, byte for byte.", _rebuild)
+    consumer.rebuild_arguments(rebuild)
 
     add("url", "Print the URL of the database, for psql (it holds the password).", _url)
 
@@ -252,6 +262,18 @@ def _survey(options: argparse.Namespace) -> int:
 
     settings = Settings.from_env(database_url=os.environ.get("KRYSS_DATABASE_URL") or _database_url())
     return run(options, settings, load_municipalities().get(options.code))
+
+
+def _diff(options: argparse.Namespace) -> int:
+    return consumer.run_diff(options)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    return consumer.run_validate(options)
+
+
+def _rebuild(options: argparse.Namespace) -> int:
+    return consumer.run_rebuild(options, os.environ.get("KRYSS_DATABASE_URL") or _database_url())
 
 
 def _test(options: argparse.Namespace) -> int:
