@@ -33,13 +33,9 @@ MATCH_M = 10.0
 """An object farther from the truth than this is another one."""
 
 
-def score(layer: dict[str, Any], truth: list[dict[str, Any]], epoch: int) -> None:
+def score(objects: list[dict[str, Any]], truth: list[dict[str, Any]], epoch: int) -> None:
     """Prints, for each true object, the nearest object of its class; then what has no true object."""
-    found = [
-        (item, geometry["coordinates"])
-        for feature in layer["features"]
-        for item, geometry in zip(feature["properties"]["objects"], feature["geometry"]["geometries"][1:], strict=True)
-    ]
+    found = [(one["properties"], one["geometry"]["coordinates"]) for one in objects]
     pairs = sorted(
         (float(distance_m(*feature["geometry"]["coordinates"][:2], *position[:2])), t, f)
         for t, feature in enumerate(truth)
@@ -85,7 +81,7 @@ def main() -> int:
             photos = report["photos"]["new"]
             print(f"\nepoch {number}: {photos} photos in {seconds:.1f} s, {seconds / max(photos, 1):.2f} s a photo")
             release = Path(folder) / "releases" / config.code / report["release"]
-            score(json.loads((release / "intersections.geojson").read_text()), truth, number)
+            score(json.loads((release / "objects.geojson").read_text())["features"], truth, number)
     return 0
 
 

@@ -1,7 +1,8 @@
 """``reprocess`` and ``takedown``: known photos by another model, and photos that must go. Started by hand, for one municipality.
 
-reprocess: known -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> export -> report
-takedown: takedown -> place -> merge -> assign -> check -> export -> report
+reprocess: known -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> [approval] -> export
+-> report
+takedown: takedown -> place -> merge -> assign -> check -> [approval] -> export -> report
 """
 
 from __future__ import annotations

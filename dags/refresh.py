@@ -1,6 +1,6 @@
 """``refresh_<code>``: the nightly refresh of each municipality in the YAML.
 
-discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> export -> report
+discover -> plan -> [ per shard: fetch -> detect -> depth ] -> place -> merge -> assign -> check -> [approval] -> export -> report
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ release of the layer if it differs from the last one.
 | shard.fetch, .detect, .depth | download and verify, find signs and lights, monocular depth where something was found | yes |
 | place, merge | boxes to sightings to objects; versions in one transaction; deleted photos are removed | yes |
 | assign | objects to intersections (loads the junctions first if there are none) | yes |
-| check | holds the release back when the numbers are implausible; run again with `approve` to publish all the same | yes |
-| export | writes the release and then the pointer to it; skipped when nothing changed | yes |
+| check | judges the numbers by the last releases | yes |
+| approval | asks a person to approve or reject what is implausible (Required Actions); else skipped | yes: asks again |
+| export | writes the release and then the pointer to it; skipped when nothing changed, or when the release was rejected | yes |
 | report | one table of the run; fails when a task before it failed | yes |
 
 Every output is named by its input: a task that is run again gives the same result. Runbook: docs/operations.md.

@@ -13,6 +13,7 @@ from airflow.sdk import Asset, AssetAlias, get_current_context, task, task_group
 
 from kryss.config import TIMEOUTS
 from kryss_airflow import current_run, final_failures
+from kryss_links import PageLink, ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -184,6 +185,8 @@ def believe_and_publish(found: Any, after: Any, code: str | None = None) -> None
             raise AirflowFailException(f"\n{text}\nnot finished: {', '.join(summary['missing'])}")
         return text
 
-    checked, published = check(), export()
-    after >> place(found) >> merge(found) >> assign() >> checked >> published >> report()
+    checked, published, told = check(), export(), report()
+    published.operator.operator_extra_links = [PageLink(code)]
+    told.operator.operator_extra_links = [ReportLink(code)]
+    after >> place(found) >> merge(found) >> assign() >> checked >> published >> told
     checked >> Approval(task_id="approval", code=code) >> published

@@ -49,11 +49,12 @@ class Place:
 
     def objects(self, name: str) -> list[tuple[dict[str, Any], list[float]]]:
         """Properties and position of every object of a release."""
-        return [
-            (item, geometry["coordinates"])
-            for feature in self.layer(name)["features"]
-            for item, geometry in zip(feature["properties"]["objects"], feature["geometry"]["geometries"][1:], strict=True)
-        ]
+        features = json.loads((self.releases / name / "objects.geojson").read_text())["features"]
+        return [(one["properties"], one["geometry"]["coordinates"]) for one in features]
+
+    def changes(self, name: str) -> dict[str, Any]:
+        """What a release says of the one before it."""
+        return json.loads((self.releases / name / "changes.geojson").read_text())
 
     def files(self) -> dict[str, bytes]:
         """Every published file by its path."""
