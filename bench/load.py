@@ -118,7 +118,7 @@ def record(one: StreetObject) -> tuple[Any, ...]:
         [image_id for image_id, _ in one.evidence], [ordinal for _, ordinal in one.evidence], list(one.misses), one.facing_deg,
         one.height_m, one.height_sigma_m, one.model_key, one.method, one.began_after,
         None, None, None, None,
-        one.replaced_by, "evidence",
+        one.replaced_by, one.image_id, "evidence",
     )  # fmt: skip
 
 

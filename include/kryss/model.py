@@ -183,6 +183,8 @@ class StreetObject:
     """When it did not stand between ``first_seen_at`` and ``last_seen_at``, in time order."""
     replaced_by: str | None = None
     """Id of the object that stands where this one ended."""
+    image_id: str | None = None
+    """The photo of its evidence that shows it best: taken from nearest by, among those read as its class. None: no photo does."""
 
 
 Reason = Literal["street", "evidence", "model"]

@@ -343,6 +343,7 @@ def without(one: StreetObject, removed: set[str]) -> StreetObject:
         one,
         evidence=tuple(key for key in one.evidence if key[0] not in removed),
         misses=tuple(name for name in one.misses if name not in removed),
+        image_id=None if one.image_id in removed else one.image_id,
     )
 
 

@@ -102,6 +102,8 @@ def test_everybody_may_migrate_at_once(empty_database_url):
 def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     store = open_store(database_url)
     whole, described = tables(database_url), run(database_url, COMMENTS)
+    assert store.rollback_to(4) == ["0005_release"]
+    assert whole - tables(database_url) == {"verdict", "verdict_pkey"}
     assert store.rollback_to(3) == ["0004_history"]
     before_history = tables(database_url)
     assert store.rollback_to(2) == ["0003_heights"]
@@ -111,12 +113,12 @@ def test_the_schema_goes_back_step_by_step_and_forward_again(database_url):
     assert store.rollback_to(0) == ["0001_tables"]
     assert tables(database_url) == {"migration", "migration_pkey"}
     assert run(database_url, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'kryss'::regnamespace") == [(0,)]
-    assert store.migrate() == ["0001_tables", "0002_views", "0003_heights", "0004_history"]
+    assert store.migrate() == ["0001_tables", "0002_views", "0003_heights", "0004_history", "0005_release"]
     assert tables(database_url) == whole
     assert run(database_url, COMMENTS) == described
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, 3, 4])
 def test_going_back_leaves_what_the_migrations_before_made(database_url, empty_database_url, folder, number):
     open_store(database_url).rollback_to(number)
     for path in folder.glob("*.sql"):
@@ -168,9 +170,9 @@ def test_beliefs_survive_the_way_back_from_history_and_forward_again(database_ur
 
 
 def test_a_migration_that_fails_leaves_nothing(empty_database_url, folder):
-    (folder / "0005_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
-    (folder / "0005_broken.down.sql").write_text("DROP TABLE kryss.half;")
-    with pytest.raises(MigrationError, match="migration 0005_broken failed, nothing of it was kept: division by zero"):
+    (folder / "0006_broken.sql").write_text("CREATE TABLE kryss.half (id integer); SELECT 1 / 0;")
+    (folder / "0006_broken.down.sql").write_text("DROP TABLE kryss.half;")
+    with pytest.raises(MigrationError, match="migration 0006_broken failed, nothing of it was kept: division by zero"):
         open_store(empty_database_url).migrate(folder)
     assert run(empty_database_url, "SELECT to_regnamespace('kryss') IS NULL") == [(True,)]
 
@@ -183,9 +185,9 @@ def test_a_migration_that_changed_after_it_ran_is_noticed(database_url, folder):
 
 
 def test_a_database_newer_than_the_checkout_is_left_alone(database_url, folder):
-    for path in folder.glob("0004*"):
+    for path in folder.glob("0005*"):
         path.unlink()
-    with pytest.raises(MigrationError, match="has migration 0004, this checkout ends at 0003: update Kryss"):
+    with pytest.raises(MigrationError, match="has migration 0005, this checkout ends at 0004: update Kryss"):
         open_store(database_url).migrate(folder)
 
 
@@ -198,7 +200,7 @@ def test_a_migration_without_a_way_back_is_refused(folder):
 def test_a_gap_in_the_numbers_is_refused(folder):
     for path in folder.glob("0001*"):
         path.unlink()
-    with pytest.raises(MigrationError, match=r"without a gap; it has \[2, 3, 4\]"):
+    with pytest.raises(MigrationError, match=r"without a gap; it has \[2, 3, 4, 5\]"):
         read_migrations(folder)
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from kryss.store import Counts, StoreError
+from kryss.store import Counts
 
 VERSION_TABLES = ("object", "object_version", "intersection", "intersection_version", "assignment")
 
@@ -121,11 +121,40 @@ def test_a_release_written_in_one_transaction_with_its_beliefs_holds_them(town, 
         assert reader.objects("town", known=reader.release_instants("town")["2026-05-05.1"]) == [make.object(1)]
 
 
-def test_a_recorded_release_never_becomes_another(town, make):
+def test_a_release_of_a_dead_writer_is_recorded_again_as_it_came_to_be(town, make):
+    """The row comes first, the folder after: a row whose folder never came gives way."""
     with town.transaction("town") as tx:
-        tx.record_release(make.release())
-    with pytest.raises(StoreError, match=r"release 2026-05-05\.1 of town is recorded as"), town.transaction("town") as tx:
-        tx.record_release(replace(make.release(), sha256="cd" * 32))
+        assert tx.record_release(make.release(), {"previous": None, "parameters": {"a": 1}})
+    again = replace(make.release(), sha256="cd" * 32)
+    with town.transaction("town") as tx:
+        assert tx.record_release(again, {"previous": "2026-05-04.9", "parameters": {"a": 2}})
+        assert not tx.record_release(again, {"previous": "2026-05-04.9", "parameters": {"a": 2}})
+        assert tx.releases("town") == [again]
+        ((_, inputs),) = tx.release_inputs("town").values()
+        assert inputs == {"previous": "2026-05-04.9", "parameters": {"a": 2}}
+
+
+def test_a_release_holds_the_instant_that_was_exported_not_the_one_at_which_it_was_recorded(town, write, make):
+    _, first = write([make.object(1)])
+    with town.snapshot() as reader:
+        exported = reader.layer("town", sizes=lambda _: None, image_url=None).known
+    _, second = write([make.ended(1)])  # while the folder was written
+    with town.transaction("town") as tx:
+        tx.record_release(make.release(1), {}, exported)
+        tx.record_release(make.release(2))
+        assert tx.release_instants("town") == {"2026-05-05.1": first, "2026-05-05.2": second} == {
+            name: instant for name, (instant, _) in tx.release_inputs("town").items()
+        }  # fmt: skip
+        assert exported == first
+        assert tx.objects("town", known=exported) == [make.object(1)]
+
+
+def test_releases_of_one_instant_come_in_the_order_of_their_numbers(town, write, make):
+    write([make.object(1)])
+    with town.transaction("town") as tx:
+        for number in (10, 2, 1):
+            tx.record_release(make.release(number))
+        assert [one.name for one in tx.releases("town")] == [f"2026-05-05.{number}" for number in (1, 2, 10)]
 
 
 def test_as_of_takes_both_clocks_from_the_analyst(write, make, sql):

@@ -16,7 +16,7 @@ from kryss.history.lives import ENDED_BELOW, Life, lives_of
 from kryss.history.looking import VISIT_PAUSE_S, Photos, Things, Twins, looks_at, twins
 from kryss.history.rates import rates_of
 from kryss.history.reasons import reasons_of
-from kryss.model import Absence, FusedObject, ObjectStatus, StreetObject
+from kryss.model import Absence, FusedObject, ObjectStatus, Sighting, StreetObject
 from kryss.positioning.fuse import is_confirmed
 from kryss.positioning.table import sighting_key
 
@@ -106,7 +106,19 @@ def _object(
         began_after=None if life.began_after is None else photos.captured[life.began_after],
         absences=tuple(Absence(*(photos.captured[photo] for photo in one)) for one in life.absences),
         replaced_by=replaced_by,
+        image_id=_best_photo(cluster),
     )
+
+
+def _best_photo(cluster: FusedObject) -> str | None:
+    """The photo taken from nearest by, of those in which it was read as its class, if any; the first by id of equals."""
+    shrink = np.cos(np.radians(cluster.lat))
+
+    def rank(one: Sighting) -> tuple[bool, float, str]:
+        east, north = (one.camera_lon - cluster.lon) * shrink, one.camera_lat - cluster.lat
+        return one.class_name != cluster.class_name, float(east * east + north * north), one.image_id
+
+    return min(cluster.sightings, key=rank).image_id if cluster.sightings else None
 
 
 def _ids(rows: Iterable[int], photos: Photos) -> tuple[str, ...]:

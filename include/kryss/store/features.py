@@ -132,7 +132,7 @@ def _concat(pieces: Sequence[str]) -> str:
 
 
 LAST_IMAGE = "v.evidence_image_ids[cardinality(v.evidence_image_ids)]"
-IMAGE_KEY = f"CASE WHEN NOT starts_with({LAST_IMAGE}, '{SURVEY}') THEN {LAST_IMAGE} END"
+IMAGE_KEY = f"coalesce(v.image_id, CASE WHEN NOT starts_with({LAST_IMAGE}, '{SURVEY}') THEN {LAST_IMAGE} END)"
 HALF_SUM = "((v.covariance_ee_m2 + v.covariance_nn_m2) / 2)"
 HALF_DIFFERENCE = "((v.covariance_ee_m2 - v.covariance_nn_m2) / 2)"
 SPREAD = f"sqrt({HALF_DIFFERENCE} * {HALF_DIFFERENCE} + v.covariance_en_m2 * v.covariance_en_m2)"
@@ -149,12 +149,13 @@ def _semi_axis(variance: str) -> str:
 
 LON, LAT = _rounded("ST_X(v.geom)", 7), _rounded("ST_Y(v.geom)", 7)
 VALID_TIME = (
-    "CASE WHEN v.gone_by IS NULL THEN concat("
-    f"{_stamp('v.first_seen_at')}, '/', CASE WHEN v.ended_at IS NULL THEN '..' ELSE {_stamp('v.ended_at')} END) "
-    f"ELSE (SELECT string_agg(concat({_stamp('lower(stood)')}, '/', "
-    f"CASE WHEN upper_inf(stood) THEN '..' ELSE {_stamp('upper(stood)')} END), ',' ORDER BY lower(stood)) "
+    "CASE WHEN v.gone_by IS NULL THEN concat('{[', "
+    f"{_stamp('v.first_seen_at')}, ',', CASE WHEN v.ended_at IS NOT NULL THEN {_stamp('v.ended_at')} END, ')}}') "
+    f"ELSE (SELECT concat('{{', string_agg(concat('[', {_stamp('lower(stood)')}, ',', "
+    f"CASE WHEN NOT upper_inf(stood) THEN {_stamp('upper(stood)')} END, ')'), ',' ORDER BY lower(stood)), '}}') "
     "FROM unnest(v.valid) AS stood) END"
 )
+"""A multirange as PostgreSQL writes them: ``{[2025-06-10T13:04:13Z,2026-05-20T10:08:02Z),[2026-06-01T00:00:00Z,)}``."""
 OBJECT_VALUES = {
     "id": "concat('\"', v.object_id, '\"')",
     "class": "c.json",
@@ -264,16 +265,25 @@ def _box(west: str, south: str, east: str, north: str) -> list[str]:
 class LayerRows:
     """The layer of one municipality, as it is believed in one transaction. Made by `Reader.layer`.
 
-    ``known``: an instant of system time whose beliefs to read, None for today's; the same instant gives the same bytes for ever,
-    but for photos that were removed since. ``sizes``: height in metres that a class is assumed to have. ``image_url``: template
-    of a photo's page, with ``{key}``; None where the photos have none.
+    ``known``: the instant of system time whose beliefs are read, which is ``newest`` where none was asked for; None where
+    nothing was ever believed. The same instant gives the same bytes for ever, but for photos that were removed since.
+    ``sizes``: height in metres that a class is assumed to have. ``image_url``: template of a photo's page, with ``{key}``; None
+    where the photos have none.
     """
 
     def __init__(
-        self, connection: Connection, code: str, known: datetime | None, *, sizes: SizeOf, image_url: str | None
+        self,
+        connection: Connection,
+        code: str,
+        known: datetime | None,
+        newest: datetime | None,
+        *,
+        sizes: SizeOf,
+        image_url: str | None,
     ) -> None:
         self.code = code
-        self.known = None if known is None else rows.instant(known)
+        self.known = newest if known is None else rows.instant(known)
+        self._past = known is not None and newest is not None and known < newest
         self._connection = connection
         self._sizes = sizes
         self._image_url = image_url
@@ -372,11 +382,11 @@ class LayerRows:
         place = func.ST_X(source.c.geom).label("lon"), func.ST_Y(source.c.geom).label("lat")
         query: Select[Any] = select(*columns, *place, began, ended)
         query = query.where(source.c.code == self.code, _among(source.c.object_id, ids))
-        if self.known is not None:
+        if self._past:
             query = query.where(func.lower(source.c.system) <= self.known)
         found: dict[str, list[ObjectVersion]] = {}
         for row in sorted(self._connection.execute(query), key=lambda row: (row.object_id, row.known_from)):
-            beyond = self.known is not None and row.known_to is not None and row.known_to > self.known
+            beyond = self._past and row.known_to is not None and row.known_to > self.known
             version = ObjectVersion(rows.to_object(row), row.known_from, None if beyond else row.known_to, row.reason)
             found.setdefault(row.object_id, []).append(version)
         return found
@@ -385,7 +395,7 @@ class LayerRows:
         """What became of these ids up to ``known``. By system time, then id, relation and other id."""
         source = tables.table(tables.Lineage)
         query = select(source).where(source.c.code == self.code, _among(source.c.object_id, ids))
-        if self.known is not None:
+        if self._past:
             query = query.where(source.c.system_at <= self.known)
         found = [rows.to_lineage(row) for row in self._connection.execute(query)]
         return sorted(found, key=lambda event: (event.known_at, event.object_id, event.relation, event.other_id or ""))
@@ -394,7 +404,7 @@ class LayerRows:
 
     def _believed(self, alias: str) -> str:
         """The condition of what is believed, for today in the words of the indexes that find it."""
-        if self.known is not None:
+        if self._past:
             return f"{alias}.system @> %(known)s::timestamptz"
         return f"{alias}.known_to IS NULL" if alias == "v" else f"upper_inf({alias}.system)"
 
@@ -439,7 +449,7 @@ class LayerRows:
 
     def _values(self) -> dict[str, str]:
         """SQL of the properties of an object."""
-        past = "true" if self.known is None else "lower(p.system) <= %(known)s::timestamptz"
+        past = "lower(p.system) <= %(known)s::timestamptz" if self._past else "true"
         page = "'null'"
         if self._image_url is not None:
             joined = " || key || ".join(f"%(url_{n})s" for n in range(len(self._image_url.split("{key}"))))

@@ -270,14 +270,29 @@ class Reader:
         """By release name, the instant of system time whose beliefs it holds: give it as ``known`` to rebuild the release."""
         return {row.name: row.system_at for row in self._releases(code)}
 
+    def release_inputs(self, code: str) -> dict[str, tuple[datetime, dict[str, Any]]]:
+        """By release name, the instant of `release_instants` and what else the release is made from; of releases of before that
+        was kept, an empty dict."""
+        return {row.name: (row.system_at, row.inputs) for row in self._releases(code)}
+
     def _releases(self, code: str) -> list[Row[Any]]:
         found = self._rows(select(RELEASE).where(RELEASE.c.code == code))
-        return sorted(found, key=lambda row: (row.system_at, row.name))
+        return sorted(found, key=lambda row: (row.system_at, row.name[:10], len(row.name), row.name))
+
+    def newest(self, code: str) -> datetime | None:
+        """The instant of system time of the last change to the municipality; None: there never was one. What is believed then is
+        what is believed now."""
+        return self._connection.scalar(select(MUNICIPALITY.c.system_at).where(MUNICIPALITY.c.code == code))
+
+    def removed_since(self, code: str, instant: datetime) -> int:
+        """How many photos had to go after an instant of system time."""
+        return self._count(REMOVED_PHOTO, code, REMOVED_PHOTO.c.removed_at > rows.instant(instant))
 
     def layer(self, code: str, known: datetime | None = None, *, sizes: SizeOf, image_url: str | None) -> LayerRows:
         """The layer as JSON text, streamed. ``sizes``: height in metres that a class is assumed to have; ``image_url``: template
         of a photo's page with ``{key}``, None where the photos have none."""
-        return LayerRows(self._connection, code, known, sizes=sizes, image_url=image_url)
+        newest = self.newest(code)
+        return LayerRows(self._connection, code, known, newest, sizes=sizes, image_url=image_url)
 
     def summary(self, code: str) -> dict[str, int]:
         """Row counts for the report and the doctor."""

@@ -285,7 +285,7 @@ _OBJECT_LINE = "\t".join(
         f"%.{METRE_DECIMALS}f",
         *["%s"] * 4,
         f"%.{PROBABILITY_DECIMALS}f",
-        *["%s"] * 12,
+        *["%s"] * 13,
     ]
 )
 _OBJECT_LINE += "\n"
@@ -323,6 +323,7 @@ def object_lines(code: str, nouns: Iterable[StreetObject], reasons: Mapping[str,
             encode_value(noun.began_after),
             _absences(noun.absences) if noun.absences else _NEVER_ABSENT,
             encode_value(noun.replaced_by),
+            encode_value(noun.image_id),
             reasons.get(noun.id, "evidence"),
         )
 
@@ -366,6 +367,7 @@ def to_object(row: Row[Any]) -> StreetObject:
         began_after=row.began_after,
         absences=_to_absences(row),
         replaced_by=row.replaced_by,
+        image_id=row.image_id,
     )
 
 

@@ -267,6 +267,7 @@ class ObjectVersion(Base):
     back_after: Mapped[list[datetime] | None]
     back_by: Mapped[list[datetime] | None]
     replaced_by: Mapped[uuid.UUID | None]
+    image_id: Mapped[str | None]
     reason: Mapped[str]
     valid: Mapped[MultiRange[datetime]] = mapped_column(
         Computed(
@@ -459,7 +460,25 @@ class Release(Base):
     objects: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     system_at: Mapped[datetime]
+    previous: Mapped[str | None]
+    inputs: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     __table_args__ = (_of_municipality(), CheckConstraint("intersections >= 0"), CheckConstraint("objects >= 0"))
+
+
+class Verdict(Base):
+    __tablename__ = "verdict"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    object_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    release: Mapped[str] = mapped_column(primary_key=True)
+    class_name: Mapped[str]
+    verdict: Mapped[str]
+    note: Mapped[str | None]
+    judged_by: Mapped[str] = mapped_column(primary_key=True)
+    judged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (
+        _references("object", "code", "object_id", to=("code", "id")),
+        CheckConstraint("verdict IN ('right', 'wrong', 'unsure')"),
+    )
 
 
 def table(model: type[Base]) -> Table:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Table, text
+from sqlalchemy import Connection, CursorResult, Table, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from kryss import __version__
 from kryss.model import (
@@ -25,7 +26,7 @@ from kryss.model import (
 )
 from kryss.store import read, rows
 from kryss.store.copying import encode, lines_of
-from kryss.store.errors import StoreError, UnknownMunicipality
+from kryss.store.errors import UnknownMunicipality
 from kryss.store.merge import (
     Counts,
     Versioned,
@@ -179,8 +180,10 @@ class Tx(Reader):
             "FROM unnest(v.evidence_image_ids, v.evidence_ordinals) WITH ORDINALITY AS e (image_id, ordinal, n) "
             "WHERE e.image_id <> ALL(:ids)), misses = ("
             "SELECT coalesce(array_agg(m.image_id ORDER BY m.n), '{}') "
-            "FROM unnest(v.misses) WITH ORDINALITY AS m (image_id, n) WHERE m.image_id <> ALL(:ids)) "
-            "WHERE code = :code AND (evidence_image_ids && CAST(:ids AS text[]) OR misses && CAST(:ids AS text[]))",
+            "FROM unnest(v.misses) WITH ORDINALITY AS m (image_id, n) WHERE m.image_id <> ALL(:ids)), "
+            "image_id = CASE WHEN image_id <> ALL(:ids) THEN image_id END "
+            "WHERE code = :code AND (evidence_image_ids && CAST(:ids AS text[]) OR misses && CAST(:ids AS text[]) "
+            "OR image_id = ANY(:ids))",
             ids=ids,
         ).rowcount
         new = [image_id for image_id in ids if image_id not in self.removed_images(self.code)]
@@ -200,29 +203,28 @@ class Tx(Reader):
         given = (encode((self.code, object_id, intersection_id)) for object_id, intersection_id in sorted(assignments.items()))
         return self._write(code, ASSIGNMENTS, given)
 
-    def record_release(self, release: Release) -> bool:
-        """Records a published release with the instant of system time it holds; False where it was recorded before.
+    def record_release(self, release: Release, inputs: Mapping[str, Any] | None = None, known: datetime | None = None) -> bool:
+        """Records a release; False where it was recorded so before. A row of this name that says something else is replaced: its
+        writer died before the release was there.
 
-        It holds what this transaction sees: build it from reads of the same transaction, or of one with no write since.
+        ``inputs``: all that it is made from besides beliefs, as JSON; its ``previous``, if any, names the release before.
+        ``known``: the instant of system time whose beliefs it holds (`LayerRows.known` of what was exported); without it, the
+        newest that this transaction sees.
         """
         self._own(release.code)
-        known = {recorded.name: recorded for recorded in self.releases(release.code)}.get(release.name)
-        if known is not None:
-            if known != release:
-                raise StoreError(f"release {release.name} of {release.code} is recorded as {known}: it cannot become {release}")
-            return False
-        columns = "code, name, url, sha256, intersections, objects"
-        self._connection.execute(
-            text(
-                f"INSERT INTO kryss.release ({columns}, system_at) "
-                f"VALUES (:code, :name, :url, :sha256, :intersections, :objects, :system_at)"
-            ),
-            {
-                **{column: getattr(release, column) for column in columns.split(", ")},
-                "system_at": self.system_at(),
-            },
+        row = {
+            **{name: getattr(release, name) for name in ("name", "url", "sha256", "intersections", "objects")},
+            "system_at": known or self.newest(release.code) or self.system_at(),
+            "previous": (inputs or {}).get("previous"),
+            "inputs": dict(inputs or {}),
+        }
+        written = insert(read.RELEASE).values(code=self.code, **row)
+        same = select(read.RELEASE.c.name).where(
+            read.RELEASE.c.code == self.code, *(read.RELEASE.c[name].is_not_distinct_from(value) for name, value in row.items())
         )
-        return True
+        if self._connection.scalar(same) is not None:
+            return False  # an upsert would lock the row, and so write to it
+        return bool(self._connection.execute(written.on_conflict_do_update(index_elements=["code", "name"], set_=row)).rowcount)
 
     def forget(self) -> dict[str, int]:
         """Removes everything of this municipality, its history and its ids too; returns rows by table.
