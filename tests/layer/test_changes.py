@@ -19,6 +19,7 @@ from kryss.layer.changes import write_changes
 from kryss.layer.geojson import LayerError
 from kryss.layer.since import Why
 from kryss.layer.telling import CHANGE_OF, KINDS, ChangeSummary
+from kryss.layer.validate import validate
 from kryss.model import Lineage, ObjectVersion
 
 from .objects_file import properties, write_features, write_objects
@@ -409,6 +410,74 @@ def test_an_old_loss_says_nothing_of_what_is_removed_now(town, stop, compare):
     told = compare([stop], [], why(town, {stop.id: town.versions(stop)}, event))
     assert (told.only()["relation"], told.only()["reason"]) == (None, "roads")
     assert told.lines == ["regulatory--stop--g1 at 63.43009, 10.39020 is no longer in the layer: no intersection holds it now"]
+
+
+def test_reasons_and_fates_come_from_the_database_that_the_release_comes_from(town, store, tmp_path):
+    """Each kind of change once, believed by PostGIS and published twice."""
+    names = ("reread", "merged", "kept", "origin", "lost", "went", "unheld", "moved", "reworked")
+    old = {name: town.sign(name, "regulatory--stop--g1", 10 * i, 0) for i, name in enumerate(names)}
+    new = {name: item for name, item in old.items() if name not in ("merged", "lost")}
+    new["reread"] = replace(old["reread"], class_name="regulatory--yield--g1", model_key="new@2")
+    new["went"] = ended(town, old["went"])
+    new["moved"] = replace(old["moved"], lat=old["moved"].lat + 0.0001)
+    new["reworked"] = replace(old["reworked"], model_key="new@2")
+    new["part"] = town.sign("part", "regulatory--stop--g1", 33, 0)
+    new["found"] = town.sign("found", "regulatory--stop--g1", 200, 0, model_key="new@2")
+    events = [
+        Lineage(town.id("merged"), "merged_into", town.id("kept"), "evidence"),
+        Lineage(town.id("part"), "split_from", town.id("origin"), "evidence"),
+        Lineage(town.id("lost"), "lost_evidence", None, "evidence"),
+    ]
+    reasons = {
+        "reread": "model",
+        "went": "street",
+        "moved": "evidence",
+        "reworked": "model",
+        "found": "model",
+        "part": "evidence",
+    }
+    town.believe(store, list(old.values()))
+    town.publish(store, tmp_path, town.spring)
+    with store.transaction(town.municipality.code) as tx:
+        tx.write_objects(
+            town.municipality.code,
+            list(new.values()),
+            reasons={town.id(name): reason for name, reason in reasons.items()},
+            lineage=events,
+        )
+        tx.write_assignments(town.municipality.code, {item.id: "nvdb:1" for name, item in new.items() if name != "unheld"})
+    second = town.publish(store, tmp_path, town.next_spring)
+    told = json.loads((Path(second.url) / "changes.geojson").read_bytes())
+    found = {
+        (entry["kind"], entry["id"]): (entry["reason"], entry["relation"])
+        for entry in (feature["properties"] for feature in told["features"])
+    }
+    assert found == {
+        ("added", town.id("found")): ("model", None),
+        ("ended", town.id("went")): ("street", None),
+        ("merged", town.id("merged")): ("evidence", "merged_into"),
+        ("split", town.id("part")): ("evidence", "split_from"),
+        ("removed", town.id("lost")): ("evidence", "lost_evidence"),
+        ("removed", town.id("unheld")): ("roads", None),
+        ("changed", town.id("reread")): ("model", None),
+        ("moved", town.id("moved")): ("evidence", None),
+        ("reworked", town.id("reworked")): ("model", None),
+    }
+    assert told["reasons"] == {"evidence": 4, "model": 3, "roads": 1, "street": 1}
+    assert validate(second.url) == []
+
+
+def test_ids_of_intersections_are_in_the_order_of_their_bytes(town, store, tmp_path):
+    """A database may sort texts otherwise; a file in another order would be refused."""
+    keys = ["nvdb:9", "nvdb:10", "osm:Ä", "osm:b", "osm:B", "osm:-1", 'area:"x"', "area:x y"]
+    junctions = [town.junction(key, half_m=10, east_m=50 * i) for i, key in enumerate(keys)]
+    town.believe(store, [], intersections=junctions[:-1], assignments={})
+    town.publish(store, tmp_path, town.spring)
+    town.believe(store, [], intersections=junctions[1:], assignments={})
+    second = town.publish(store, tmp_path, town.next_spring)
+    told = json.loads((Path(second.url) / "changes.geojson").read_bytes())
+    assert (told["intersections_added"], told["intersections_removed"]) == (["area:x y"], ["nvdb:9"])
+    assert told["intersections_changed"] == []
 
 
 def test_the_database_is_asked_of_what_changed_only_and_a_few_at_a_time(town, tmp_path, compare):
