@@ -34,7 +34,7 @@ ROW_GROUP = 25_000
 LAYERS = {"objects": "Point", "areas": "Polygon"}
 GEOMETRY = "geometry"
 INSTANT = pyarrow.timestamp("ms", tz="UTC")
-ZOOMS = (10, 16)
+ZOOMS = (11, 16)
 """Zoom levels of the tiles: from a municipality at a glance to a coordinate step of 15 cm. Low levels hold fewer objects where
 tiles would get too big; the highest holds all of them."""
 TILE_BYTES, TILE_FEATURES = 1_000_000, 200_000

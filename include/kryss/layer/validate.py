@@ -21,7 +21,7 @@ import re
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
@@ -123,7 +123,13 @@ class _Place:
         return _Place(self.fs, f"{self.path.rpartition('/')[0]}/{name}", f"{self.shown.rpartition('/')[0]}/{name}")
 
     def has(self, name: str) -> bool:
-        return bool(self.fs.exists(f"{self.path}/{name}"))
+        """Asked by reading: a server that is not there is not the same as a file that is not."""
+        try:
+            next(chunks := self.chunks(name), None)
+            chunks.close()
+        except FileNotFoundError:
+            return False
+        return True
 
     @property
     def is_web(self) -> bool:
@@ -139,13 +145,16 @@ class _Place:
         except Exception as error:
             raise _UnreadableError(f"{self.shown}: cannot be listed: {type(error).__name__} {error}") from None
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self, name: str) -> Generator[bytes, None, None]:
         """The bytes of a file; FileNotFoundError, or `_UnreadableError` for whatever else the storage raises."""
         try:
             with self.fs.open(f"{self.path}/{name}", "rb", **({"block_size": 0} if self.is_web else {})) as file:
                 while chunk := file.read(CHUNK):
                     yield chunk
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            if self.is_web and cause is not None and getattr(cause, "status", None) not in (404, 410):  # nothing answers
+                raise _UnreadableError(f"{name}: cannot be read: {type(cause).__name__} {cause}") from None
             raise
         except Exception as error:
             raise _UnreadableError(f"{name}: cannot be read: {type(error).__name__} {error}") from None
@@ -227,8 +236,8 @@ def _problems(place: _Place) -> Iterator[str]:
     try:
         manifest = place.has("manifest.json")
         shelf = not manifest and place.has("latest.json")
-    except Exception as error:
-        yield f"{place.shown}: cannot be read: {type(error).__name__} {error}"
+    except _UnreadableError as error:
+        yield f"{place.shown}/{error}"
         return
     if shelf:
         yield from _shelf_problems(place)
@@ -536,7 +545,7 @@ class _Release:
         if ids != sorted(set(ids)):
             yield "its objects are not in order of id, each once"
         for entry, point in zip(entries, points, strict=False):
-            yield from (f"object {entry['id']!r}: {problem}" for problem in _object_problems(entry, nested=True))
+            yield from (f"object {entry['id']!r}: {problem}" for problem in _nested_problems(entry))
             flat = {key: value for key, value in entry.items() if key not in ("absences", "evidence", "missed_in", "history")}
             flat["intersection_id"] = feature["id"]
             flat["miss_count"], flat["absence_count"] = len(entry["missed_in"]), len(entry["absences"])
@@ -548,7 +557,7 @@ class _Release:
 
     def _object(self, feature: Json) -> Iterator[str]:
         properties = feature["properties"]
-        yield from _object_problems(properties, nested=False)
+        yield from _object_problems(properties)
         if self._whole("intersections") and properties["intersection_id"] not in self._junctions:
             yield f"intersection_id {properties['intersection_id']!r} is no intersection of intersections.geojson"
         self._flat_sum += _number(properties, feature["geometry"])
@@ -821,7 +830,8 @@ class _Told:
 # -- one object ---------------------------------------------------------------------------------------------------------------
 
 
-def _object_problems(entry: Json, *, nested: bool) -> Iterator[str]:
+def _object_problems(entry: Json) -> Iterator[str]:
+    """Of an object in objects.geojson; intersections.geojson must say the same of it."""
     first, last, ended = entry["first_seen_at"], entry["last_seen_at"], entry["ended_at"]
     for name in INSTANTS:
         if entry[name] is not None and not _is_instant(entry[name]):
@@ -838,19 +848,22 @@ def _object_problems(entry: Json, *, nested: bool) -> Iterator[str]:
     if light != (entry["object_type"] == "traffic light"):
         yield f"object_type is {entry['object_type']!r}, but its class is {entry['class']!r}"
     yield from _number_problems(entry)
-    ranges = entry["valid_time"][1:-1].strip("[)").split("),[")
-    edges = [edge for one in ranges for edge in one.split(",")]
+    edges = _edges(entry)
     if edges[0] != first or edges[-1] != (ended or ""):
         yield f"valid_time {entry['valid_time']} is not from {first} to {ended or 'now'}"
     if edges[:-1] != sorted(edges[:-1]) or (edges[-1] and edges[-1] < edges[-2]) or "" in edges[:-1]:
         yield f"valid_time {entry['valid_time']} is not in time order"
-    if nested:
-        yield from _nested_problems(entry, edges)
-    elif len(ranges) > entry["absence_count"] + 1:
-        yield f"valid_time {entry['valid_time']} has {len(ranges)} ranges, but absence_count is {entry['absence_count']}"
+    if len(edges) // 2 > entry["absence_count"] + 1:
+        yield f"valid_time {entry['valid_time']} has {len(edges) // 2} ranges, but absence_count is {entry['absence_count']}"
 
 
-def _nested_problems(entry: Json, edges: list[str]) -> Iterator[str]:
+def _edges(entry: Json) -> list[str]:
+    """Starts and ends of the ranges of ``valid_time``; an open end is empty."""
+    return [edge for one in entry["valid_time"][2:-2].split("),[") for edge in one.split(",")]
+
+
+def _nested_problems(entry: Json) -> Iterator[str]:
+    """Of what only intersections.geojson holds of an object."""
     if entry["image_count"] != len(entry["evidence"]):
         yield f"image_count is {entry['image_count']}, but evidence names {len(entry['evidence'])} images"
     if entry["evidence"] != sorted(entry["evidence"]):
@@ -865,7 +878,7 @@ def _nested_problems(entry: Json, edges: list[str]) -> Iterator[str]:
     steps = [entry["first_seen_at"], *(one[name] for one in absences for name in ABSENCE), entry["last_seen_at"]]
     if steps != sorted(steps):
         yield f"its absences {absences} are not in time order between its first and its last sighting"
-    elif [edge for one in absences for edge in (one["gone_by"], one["back_by"])] != edges[1:-1]:
+    elif [edge for one in absences for edge in (one["gone_by"], one["back_by"])] != _edges(entry)[1:-1]:
         yield f"valid_time {entry['valid_time']} does not leave out its absences {absences}"
 
 
