@@ -7,6 +7,7 @@ every time: its rows, photos and releases of an earlier demo are removed first.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -26,6 +27,8 @@ from kryss.config import Settings
 from kryss.demo.area import RecordedArea, load_area
 from kryss.demo.record import ATTRIBUTION as MAPILLARY_ATTRIBUTION
 from kryss.imagery import PhotoStore
+from kryss.pipeline.run import short_hash
+from kryss.pipeline.state import State
 from kryss.services import ServiceError, airflow, control, processes
 from kryss.services.airflow import Airflow
 from kryss.store import open_store
@@ -116,8 +119,10 @@ def forget(settings: Settings, entry: dict[str, Any], area: RecordedArea) -> Non
     photos = PhotoStore(settings.photos_url)
     for image in area.images:
         photos.delete(image["id"])
+    for name in (f"approved/{code}.json", f"missing/{code}.json"):
+        State(settings.state_url).remove(name)
     for url, folders in (
-        (settings.state_url, (f"work/{code}", f"runs/{code}")),
+        (settings.state_url, (f"work/{code}", f"runs/{code}", f"cells/{code}")),
         (entry.get("release_url") or settings.release_url, (code,)),
     ):
         for folder in folders:
@@ -160,6 +165,10 @@ def demo(area_dir: Path | None, release: Path | None, *, keep: bool, down: bool,
     return 0
 
 
+def _shell(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 def _tell(
     watch: StopWatch, running: Airflow, summaries: list[dict[str, Any]], settings: Settings, entry: dict[str, Any], home: Path
 ) -> None:
@@ -172,8 +181,12 @@ def _tell(
             print(f"  {line}")
     print("\nwhere things are")
     if names:
-        print(f"  page      {(root / names[-1] / 'index.html').as_uri()}")
-        print(f"  layer     {root / names[-1] / 'intersections.geojson'}")
+        site, code = f"{running.url}/kryss", entry["code"]
+        print(f"  page      {site}/layer/{code}/{names[-1]}/index.html   (log in to Airflow first)")
+        print(f"            or from a plain file server: python3 -m http.server --bind 127.0.0.1 --directory {_shell(root)} 8123")
+        print(f"            then http://127.0.0.1:8123/{names[-1]}/")
+        print(f"  report    {site}/report/{code}/{short_hash([summaries[-1]['run']])}")
+        print(f"  layer     {root / names[-1]}: objects.geojson, intersections.geojson, changes.geojson, ...")
         print(f"  latest    {root / 'latest.json'}")
     print(f"  photos    {settings.photos_url.removeprefix('file://')}")
     print(f'  database  {running.database.where}   psql "$(./kryss url)"')

@@ -438,6 +438,21 @@ def task_states(client: AirflowClient, dag_id: str, run_id: str) -> dict[str, di
     return {task: dict(states) for task, states in found.items()}
 
 
+def waiting_runs(client: AirflowClient, dag_id: str, task_id: str) -> list[str]:
+    """Ids of the runs of a DAG in which this task waits for a person's answer, in the order in which they asked."""
+    path = f"/dags/{dag_id}/dagRuns/~/hitlDetails"
+    response = client.request("GET", path, accept=(404,), params={"response_received": False, "order_by": "created_at"})
+    found = response.json().get("hitl_details", []) if response.ok else []
+    asked = (detail["task_instance"] for detail in found)
+    return [one["dag_run_id"] for one in asked if one["task_id"] == task_id and one["state"] == "awaiting_input"]
+
+
+def answer(client: AirflowClient, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+    """Answers the question of a task."""
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+    client.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
+
 def xcom_value(
     client: AirflowClient, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
 ) -> Any:
