@@ -50,7 +50,7 @@ from typing import Any
 
 from kryss.layer.lines import FeatureLines
 from kryss.layer.since import ROADS, Since, Why
-from kryss.layer.telling import BRIEF, ChangeSummary, Telling, distance_m, is_ended, without_photo
+from kryss.layer.telling import ChangeSummary, Telling, distance_m, is_ended, without_photo
 from kryss.model import StreetObject
 
 Json = dict[str, Any]
@@ -63,7 +63,6 @@ FACTS = ("class", "object_type", "assumed_size_m", "status", "facing_deg", "inte
 _BATCH = 2_000
 _STANDING, _HEIR = b'"status":"standing"', b'"replaced_by":"'
 _facts_of = itemgetter(*FACTS)
-_all_of = itemgetter(*BRIEF, *FACTS, "replaced_by")
 
 
 def write_changes(
@@ -132,7 +131,7 @@ class _Comparison:
             if was is not None and now is not None and was[0] == now[0]:
                 unmoved += _STANDING in now[0]
                 if _HEIR in now[0]:
-                    successors.append((key, self._parse(self._new, now[0])["replaced_by"].encode(), False))
+                    successors.append((key, self._heir(now[0]), False))
             else:
                 old = (None, None) if was is None else (was[1], len(was[0]))
                 new = (None, None) if now is None else (now[1], len(now[0]))
@@ -140,11 +139,14 @@ class _Comparison:
                 if now is not None and _HEIR in now[0]:
                     item = self._parse(self._new, now[0])
                     went = was is not None and is_ended(item) and not is_ended(self._parse(self._old, was[0]))
-                    successors.append((key, item["replaced_by"].encode(), went))
+                    successors.append((key, self._heir(now[0]), went))
             if len(items) + len(successors) >= _BATCH:
                 self._keep(items, successors)
         self._keep(items, successors)
         self._told.shifts.add(0.0, unmoved)
+
+    def _heir(self, body: bytes) -> bytes:
+        return str(self._parse(self._new, body)["replaced_by"]).encode()
 
     def _keep(self, items: list[Any], successors: list[Any]) -> None:
         self._spool.executemany("INSERT INTO item VALUES (?, ?, ?, ?, ?)", items)
@@ -156,7 +158,7 @@ class _Comparison:
         """Who was replaced by whom: in order of id, each object in one pair."""
         found = self._spool.execute(
             """
-            SELECT successor.*, item.id IS NOT NULL AND item.old_at IS NULL AND item.new_at IS NOT NULL AS appeared
+            SELECT successor.*, item.id IS NOT NULL AND item.old_at IS NULL AS appeared
             FROM successor LEFT JOIN item ON item.id = come
             WHERE went OR (item.id IS NOT NULL AND item.old_at IS NULL) ORDER BY successor.id
             """
@@ -305,21 +307,30 @@ def _record(feature: Json) -> Json:
     """One object: its properties with ``lon`` and ``lat``; refused where what is told of it is missing or of another type."""
     record: Json = feature["properties"]
     record["id"] = feature["id"]
-    record["lon"], record["lat"] = feature["geometry"]["coordinates"]
-    _all_of(record)
-    for names, types, what in _TYPES:
-        for name in names:
-            if not isinstance(record[name], types):
-                raise TypeError(f"{name} is {str(record[name])[:60]!r}, not {what}")
+    lon, lat = record["lon"], record["lat"] = feature["geometry"]["coordinates"]
+    found = tuple(map(type, _typed_of(record)))
+    if found not in _known_types:
+        for (name, types), given in zip(_TYPES.items(), found, strict=True):
+            if given not in types:
+                wanted = " or ".join(_JSON_NAMES[kind] for kind in types)
+                raise TypeError(f"{name} is {str(record[name])[:60]!r}, not {wanted}")
+        _known_types.add(found)
+    if not (-180.0 <= lon <= 180.0 and -90.0 <= lat <= 90.0):
+        raise ValueError(f"lon {lon}, lat {lat} is outside WGS84")
     return record
 
 
-_TYPES: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
-    (("class", "status", "first_seen_at", "last_seen_at"), (str,), "a text"),
-    (("ended_at", "replaced_by"), (str, NoneType), "a text or null"),
-    (("lon", "lat"), (float, int), "a number"),
-    (("error_radius_m", "facing_deg"), (float, int, NoneType), "a number or null"),
-)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "class", "object_type", "status", "first_seen_at", "last_seen_at"), (str,)),
+    **dict.fromkeys(("intersection_id", "ended_at", "replaced_by", "image_key", "image_url", "model"), (str, NoneType)),
+    **dict.fromkeys(("lon", "lat", "standing_probability", "error_radius_m"), (float, int)),
+    **dict.fromkeys(("facing_deg", "height_m", "assumed_size_m"), (float, int, NoneType)),
+}
+"""Of all that is told or compared by name."""
+_JSON_NAMES: dict[type, str] = {str: "a text", float: "a number", int: "an integer", NoneType: "null"}
+_typed_of = itemgetter(*_TYPES)
+_known_types: set[tuple[type, ...]] = set()
+"""Types that have been found good: there are few, and they are looked up faster than checked."""
 
 
 def _compare(was: Json | None, now: Json | None, away_m: float) -> tuple[str, list[str]]:
@@ -332,7 +343,7 @@ def _compare(was: Json | None, now: Json | None, away_m: float) -> tuple[str, li
         return "ended" if is_ended(now) else "returned", []
     if _facts_of(was) != _facts_of(now) and (facts := [name for name in FACTS if not _same(name, was[name], now[name])]):
         return "changed", facts
-    if away_m > max(MOVED_M, was["error_radius_m"] or 0.0):
+    if away_m > max(MOVED_M, was["error_radius_m"]):
         return "moved", []
     return "reworked" if was["model"] != now["model"] else "refined", []
 
