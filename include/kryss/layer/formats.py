@@ -86,6 +86,7 @@ def _pmtiles(folder: Path) -> list[str]:
     name = "objects"
     if bounds(folder, name) is None:
         return []  # an archive of tiles has bounds, and nothing has none
+    (folder / f"{name}.pmtiles").unlink(missing_ok=True)  # the driver would open it and find that it cannot be changed
     pyogrio.write_arrow(
         pyarrow.RecordBatchReader.from_batches(schema_of(name), batches(folder, name)),
         folder / f"{name}.pmtiles",
