@@ -244,12 +244,13 @@ class Site:
 
     def ask(self, user: str | None, path: str, method: str = "GET", **options: Any) -> requests.Response:
         """One request with a bearer token, or none; the path goes out as it is written."""
+        stream = options.pop("stream", False)
         headers = {**({"Authorization": f"Bearer {self.token(user)}"} if user else {}), **options.pop("headers", {})}
         prepared = requests.Request(method, self.url, headers=headers, **options).prepare()
         prepared.url = f"{self.url}{path}"
         with requests.Session() as session:
             session.trust_env = False
-            return session.send(prepared, allow_redirects=False, timeout=60)
+            return session.send(prepared, allow_redirects=False, stream=stream, timeout=60)
 
     def log(self) -> str:
         return processes.log_file(self.home, "airflow-api-server").read_text(errors="replace")

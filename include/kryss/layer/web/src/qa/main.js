@@ -130,12 +130,15 @@ async function judge(verdict) {
     said.textContent = `${WORDS[verdict]}: ${wordsOf(object.class)}${note ? `, ${short(note, 80)}` : ""}`;
     if (line.length < 2) await more();
     show();
-    await results();
+    counted();
   } catch (error) {
     tell(error);
   }
   busy = false;
 }
+
+/** The table follows; who judges fast does not wait for it. */
+const counted = () => results().catch(tell);
 
 async function undo() {
   const object = past.at(-1);
@@ -147,7 +150,7 @@ async function undo() {
     line = [object, ...line.filter((one) => one.id !== object.id)];
     said.textContent = `Taken back: ${wordsOf(object.class)}`;
     show();
-    await results();
+    counted();
   } catch (error) {
     tell(error);
   }
@@ -168,8 +171,12 @@ async function more() {
   line.push(...told.objects.filter((one) => !known.has(one.id)));
 }
 
+let asking = 0;
+
 async function results() {
+  const number = ++asking;
   const told = await inRelease(`precision?status=${asked.status}`);
+  if (number !== asking) return;
   result.replaceChildren(table(told, line[0]?.class));
   const before = choices.querySelector("#class")?.value ?? "";
   const classes = told.classes.map((one) => one.class);

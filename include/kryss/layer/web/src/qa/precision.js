@@ -33,7 +33,7 @@ export function table(told, current) {
       make("td.number", {}, count(line.objects)), make("td.number", {}, count(line.judged)),
       make("td.number", {}, count(line.right)), make("td.number", {}, count(line.wrong)), make("td.number", {}, count(line.unsure + line.disputed)),
       make("td.number", {}, make("b", {}, percent(line.precision))), make("td.number", {}, range(line)), make("td", {}, interval(line))));
-  const head = ["Class", "Objects", "Judged", "Right", "Wrong", "Unsure", "Precision", "95 % interval", ""];
+  const head = ["Class", "Objects", "Judged", "Right", "Wrong", "Unsure", "Precision", "95 % interval", "Drawn, 0 to 100 %"];
   return make("section.card.precision", { id: "precision" }, make("h2", {}, `Precision of ${told.release}`), headline(told),
-    make("table.plain", {}, make("thead", {}, make("tr", {}, head.map((text, at) => make(`th${at && at < 8 ? ".number" : ""}`, { scope: "col" }, text)))), make("tbody", {}, rows)));
+    make("div.scrolled", { tabindex: "0", role: "region", "aria-label": "Precision by class" }, make("table.plain", {}, make("thead", {}, make("tr", {}, head.map((text, at) => make(`th${at && at < 8 ? ".number" : ""}`, { scope: "col" }, at < 8 ? text : make("span.visually-hidden", {}, text))))), make("tbody", {}, rows))));
 }
