@@ -37,15 +37,15 @@ function timeline(about, [from, to], now) {
     if (!(start <= end)) return;
     const part = make(`i.${kind}`, { title });
     part.style.left = `${at(start)}%`;
-    part.style.width = `${Math.max(0.6, at(end) - at(start))}%`;
+    part.style.width = `${Math.max(kind === "seen" ? 1.4 : 0, at(end) - at(start))}%`;
     track.append(part);
   };
   const [first, last, ended, after] = [about.first_seen_at, about.last_seen_at, about.ended_at, about.began_after].map(millis);
   const end = to + DAY;
   if (Number.isFinite(after)) bar("unsure", after, first, `came between ${isoDay(after)} and ${isoDay(first)}`);
-  bar("seen", first, last, `seen from ${isoDay(first)} to ${isoDay(last)}`);
   if (Number.isFinite(ended)) bar("unsure", last, ended, `went between ${isoDay(last)} and ${isoDay(ended)}`);
   else bar("believed", last, end, `not seen to go since ${isoDay(last)}`);
+  bar("seen", first, last, `seen from ${isoDay(first)} to ${isoDay(last)}`);
   for (const absence of Array.isArray(about.absences) ? about.absences : []) {
     const [goneAfter, goneBy, backAfter, backBy] = ["gone_after", "gone_by", "back_after", "back_by"].map((name) => millis(absence?.[name]));
     bar("away", goneAfter, backBy, `away between ${isoDay(goneAfter)} and ${isoDay(backBy)}`);
@@ -65,7 +65,7 @@ function timeline(about, [from, to], now) {
 function surety(status, probability, radius) {
   const sure = known(probability) ? `${(probability * 100).toFixed(probability > 0.99 && probability < 1 ? 1 : 0)} % sure that it stands` : "";
   const why = status === "unconfirmed" ? (known(radius) && radius > 10 ? "its position is not known to 10 m" : "fewer than three photos show it as this class") : "";
-  return [status, why, status === "ended" ? "" : sure].filter(Boolean).join(", ");
+  return [status, why, sure].filter(Boolean).join(", ");
 }
 
 /**
@@ -91,7 +91,7 @@ export function objectPanel({ data, i, about, problem, seen, areaName, domain, n
   const parts = [
     head(name, null, on.close, make("span.tag", { class: `tag ${status === "ended" ? "removed" : ""}` }, status)),
     facts([
-      ["Status", surety(status, or(data.prob[i]), radius)],
+      ["Status", status === "ended" ? null : surety(status, or(data.prob[i]), radius)],
       ["At", areaName ? button(short(areaName, 80), () => on.area(data.areas[data.area[i]])) : null],
       ["Replaced by", heir ? idButton(heir) : null],
       ["Replaces", predecessor ? idButton(predecessor) : null],
@@ -129,7 +129,7 @@ function historyPart(about) {
   const states = Array.isArray(about?.history) ? about.history : [];
   if (!states.length) return null;
   return section(
-    "What was believed of it, oldest first",
+    "History, as it was believed",
     make(
       "ol.history",
       {},

@@ -112,6 +112,7 @@ function filterObjects() {
       else points.shown[i] = data.ended[i] <= at && at - data.ended[i] < recent ? 3 : 0;
     } else points.shown[i] = shown ? 1 : 0;
   }
+  points.version += 1;
 }
 
 function nameOfArea(id) {
@@ -687,6 +688,8 @@ async function start() {
   const reading = files.load(({ read, total, objects }) => progress(`${count(objects)} objects read`, total ? read / total : 0));
   const readingAreas = files.features("areas.geojson").catch((error) => ({ features: [], problem: error.message }));
   const readingRoads = files.features("roads.geojson").catch((error) => ({ features: [], problem: error.message }));
+  // The frame of the page is painted before MapLibre takes the thread.
+  await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
   try {
     map = new MapView($("map"), {
       basemap: typeof slot.basemap === "string" ? slot.basemap : null,
@@ -743,9 +746,11 @@ async function start() {
   else if (map) {
     showAll({ animate: false });
     const i = state.object ? data.ids.indexOf(state.object) : -1;
-    if (i >= 0) map.map.jumpTo({ center: [data.lon[i], data.lat[i]], zoom: 18.5 });
+    if (i >= 0) map.flyTo(data.lon[i], data.lat[i], { animate: false });
   }
   show();
+  // For the console: the map of MapLibre and the objects.
+  globalThis.kryss = { map: map?.map ?? null, data, points };
   document.documentElement.dataset.ready = "true";
 }
 

@@ -12,6 +12,8 @@ import { mercatorX, mercatorY } from "./store.js";
 setWorkerUrl(URL.createObjectURL(new Blob([workerText], { type: "text/javascript" })));
 
 const NEAR_ZOOM = 15.5;
+// Further out than this an area is some pixels wide: a dot says the same and costs nothing.
+const AREA_ZOOM = 13;
 const LABEL_ZOOM = 17.6;
 const MOST_LABELS = 70;
 const MOST_STACKED = 5;
@@ -47,17 +49,17 @@ export class MapView {
         layers: [
           { id: "background", type: "background", paint: { "background-color": c.map } },
           ...(basemap ? [{ id: "base", type: "raster", source: "base", paint: { "raster-saturation": -0.6, "raster-opacity": 0.8 } }] : []),
-          { id: "area-fill", type: "fill", source: "areas", paint: { "fill-color": c.area, "fill-opacity": 0.06 } },
+          { id: "area-fill", type: "fill", source: "areas", minzoom: AREA_ZOOM, paint: { "fill-color": c.area, "fill-opacity": 0.06 } },
           ...[["road-edge", 3], ["road", 0]].map(([id, more]) => ({
-            id, type: "line", source: "roads", layout: { "line-cap": "round", "line-join": "round" },
+            id, type: "line", source: "roads", minzoom: AREA_ZOOM, layout: { "line-cap": "round", "line-join": "round" },
             paint: { "line-color": id === "road" ? c.road : c["road-edge"], "line-width": ["interpolate", ["exponential", 2], ["zoom"], 12, 0.8 + more / 4, 15, 2.5 + more / 2, 19, 34 + more, 22, 272 + more] },
           })),
-          { id: "area-line", type: "line", source: "areas", paint: { "line-color": c.area, "line-width": 1.2, "line-opacity": 0.7, "line-dasharray": [4, 3] } },
+          { id: "area-line", type: "line", source: "areas", minzoom: AREA_ZOOM, paint: { "line-color": c.area, "line-width": 1.2, "line-opacity": ["interpolate", ["linear"], ["zoom"], 13, 0.25, 16, 0.7], "line-dasharray": [4, 3] } },
           { id: "area-chosen", type: "line", source: "areas", filter: ["==", ["get", "index"], -1], paint: { "line-color": c.area, "line-width": 3 } },
         ],
       },
       center: [0, 20], zoom: 1, maxZoom: 22, maxPitch: 0, dragRotate: false, pitchWithRotate: false, touchPitch: false, fadeDuration: 0,
-      attributionControl: false, canvasContextAttributes: { antialias: true },
+      attributionControl: false,
     });
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
@@ -102,7 +104,7 @@ export class MapView {
       const lons = ring.map((point) => point[0]);
       const lats = ring.map((point) => point[1]);
       const box = [Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)];
-      this.areas.push({ id: String(feature.id), name: short(feature.properties?.name ?? feature.id, 60), box });
+      this.areas.push({ id: String(feature.id), name: short(feature.properties?.name ?? feature.id, 60), box, x: mercatorX((box[0] + box[2]) / 2), y: mercatorY((box[1] + box[3]) / 2) });
       kept.push({ type: "Feature", geometry: feature.geometry, properties: { index: this.areas.length - 1 } });
     }
     await this.ready;
@@ -124,7 +126,7 @@ export class MapView {
 
   /** Changes to show instead, each {mark, class, status, lon, lat, from: [lon, lat] or null}, with their points; or null. */
   setMarks(entries, points) {
-    this.marks = entries && { entries, points };
+    this.marks = entries && { entries, points, ids: new Set(entries.map((entry) => entry.id)) };
     this.redraw();
   }
 
@@ -138,7 +140,7 @@ export class MapView {
   /** Pixels of the map that something covers: {top, right, bottom, left}. */
   padding() {
     const phone = this.container.clientWidth < 700;
-    return phone ? { top: 70, right: 40, left: 40, bottom: Math.min(this.container.clientHeight * 0.5, 230) } : { top: 70, right: 80, bottom: 130, left: 60 };
+    return phone ? { top: 120, right: 60, left: 40, bottom: Math.min(this.container.clientHeight * 0.5, 290) } : { top: 130, right: 120, bottom: 150, left: 100 };
   }
 
   fit([west, south, east, north], options = {}) {
@@ -146,8 +148,8 @@ export class MapView {
     this.map.fitBounds(box, { padding: this.padding(), maxZoom: 19, duration: 500, ...options });
   }
 
-  flyTo(lon, lat, zoom = 18.5) {
-    this.map.easeTo({ center: [lon, lat], zoom: Math.max(this.map.getZoom(), zoom), duration: 600, offset: this.container.clientWidth < 700 ? [0, -this.container.clientHeight / 5] : [0, 0] });
+  flyTo(lon, lat, options = {}) {
+    this.map.easeTo({ center: [lon, lat], zoom: Math.max(this.map.getZoom(), 18.5), duration: 600, ...options, offset: this.container.clientWidth < 700 ? [0, -this.container.clientHeight / 5] : [0, 0] });
   }
 
   /** Whether the place is well inside of what people see. */
@@ -230,14 +232,13 @@ export class MapView {
       centre: cx,
     };
     this.drawn = view;
-    if (zoom > 15) this.drawAreaNames(view);
     const labels = [];
     if (this.selected) this.drawPlace(view, this.selected);
     if (view.near) {
-      if (this.marks) this.drawSigns(view, this.points, (i) => this.objectLook(i), labels, 0.3);
+      if (this.marks) this.drawSigns(view, this.points, (i) => this.objectLook(i), labels, 0.3, this.marks.ids);
       if (this.marks) this.drawSigns(view, this.marks.points, (i) => this.entryLook(i), labels, 1);
       else this.drawSigns(view, this.points, (i) => this.objectLook(i), labels, 1);
-      this.drawLabels(view, labels);
+      this.drawAreaNames(view, this.drawLabels(view, labels));
     } else this.drawBubbles(view);
   }
 
@@ -252,15 +253,15 @@ export class MapView {
 
   entryLook(i) {
     const entry = this.marks.entries[i];
-    return { key: `e${i}`, entry: i, name: entry.class, gone: entry.mark === "removed", unsure: entry.status === "unconfirmed", facing: NaN, mark: entry.mark, id: entry.id, from: entry.from };
+    return { key: `e${i}`, entry: i, name: entry.class, gone: entry.gone || entry.mark === "removed", unsure: entry.status === "unconfirmed", facing: NaN, mark: entry.mark, id: entry.id, from: entry.from };
   }
 
-  drawAreaNames(view) {
+  /** Names along the upper edges of areas, where `put` (boxes of signs and labels) leaves room. */
+  drawAreaNames(view, put) {
     const g = this.context;
     g.font = `600 12.5px ${FONT}`;
     g.textAlign = "center";
     g.textBaseline = "bottom";
-    const put = [];
     for (const area of this.areas) {
       const west = view.x(mercatorX(area.box[0]));
       const east = view.x(mercatorX(area.box[2]));
@@ -269,10 +270,11 @@ export class MapView {
       if (east < 0 || west > view.wide || bottom < 0 || top > view.high || east - west < 110) continue;
       const half = g.measureText(area.name).width / 2 + 6;
       const x = Math.max(half + 8, Math.min(view.wide - half - 64, (Math.max(0, west) + Math.min(view.wide, east)) / 2));
-      const y = Math.max(30, top + 22);
-      if (x < west || x > east || y > bottom || put.some((box) => Math.abs(box[0] - x) < box[2] + half && Math.abs(box[1] - y) < 18)) continue;
-      put.push([x, y, half]);
-      this.text(area.name, x, y, this.colours.area);
+      if (x - half < west || x + half > east) continue;
+      const free = [0, 20, 40, 60].map((down) => Math.max(32, top + 22) + down).find((y) => y < bottom && !put.some((box) => x - half < box[2] && x + half > box[0] && y - 16 < box[3] && y + 2 > box[1]));
+      if (free === undefined) continue;
+      put.push([x - half, free - 16, x + half, free + 2]);
+      this.text(area.name, x, free, this.colours.area);
     }
   }
 
@@ -325,13 +327,15 @@ export class MapView {
   }
 
   /** Signs on poles; those that would cover each other share one. */
-  drawSigns(view, points, look, labels, alpha) {
+  drawSigns(view, points, look, labels, alpha, without = null) {
     const g = this.context;
     const c = this.colours;
     const size = view.zoom >= 18 ? 32 : view.zoom >= 17 ? 28 : 22;
     const lift = view.zoom >= 17 ? size * 0.5 + 11 : size * 0.5 + 4;
     const found = [];
-    points.within(view.west, view.north, view.east, view.south, (i, world) => found.push({ i, x: view.x(points.x[i] + world), y: view.y(points.y[i]) }));
+    points.within(view.west, view.north, view.east, view.south, (i, world) => {
+      if (!without?.has(this.data.ids[i])) found.push({ i, x: view.x(points.x[i] + world), y: view.y(points.y[i]) });
+    });
     found.sort((one, two) => one.y - two.y || one.x - two.x || one.i - two.i);
     const reach = size * 0.62;
     const poles = new Map();
@@ -505,17 +509,38 @@ export class MapView {
       const clear = (box) => !put.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1]);
       const right = [x, y - 8, x + wide + 4, y + 8];
       const before = [left - wide - 4, y - 8, left, y + 8];
-      const box = clear(right) && right[2] < view.wide - 56 ? right : clear(before) ? before : first < 2 ? right : null;
+      const box = clear(right) && right[2] < view.wide - 56 ? right : clear(before) && before[0] > 4 ? before : first < 2 ? right : null;
       if (!box) continue;
       put.push(box);
       g.textAlign = "left";
       this.text(words, box[0] + 2, y, item.mark ? this.colours[item.mark] : item.gone ? this.colours.soft : this.colours.ink);
     }
+    return put;
+  }
+
+  drawDots(view) {
+    const g = this.context;
+    const size = view.zoom > 11 ? 3 : 2;
+    const put = new Uint8Array(Math.ceil(view.wide / size + 2) * Math.ceil(view.high / size + 2));
+    const across = Math.ceil(view.wide / size + 2);
+    g.fillStyle = this.colours.area;
+    g.globalAlpha = 0.45;
+    for (const area of this.areas) {
+      const x = view.x(near(area.x, view.centre));
+      const y = view.y(area.y);
+      if (x < 0 || y < 0 || x > view.wide || y > view.high) continue;
+      const spot = Math.floor(y / size) * across + Math.floor(x / size);
+      if (put[spot]) continue;
+      put[spot] = 1;
+      g.fillRect(x - size / 2, y - size / 2, size, size);
+    }
+    g.globalAlpha = 1;
   }
 
   drawBubbles(view) {
     const g = this.context;
     const c = this.colours;
+    if (view.zoom < AREA_ZOOM) this.drawDots(view);
     const whole = Math.max(0, Math.floor(view.zoom));
     const source = this.marks ? this.marks.points : this.points;
     const size = 24;

@@ -7,12 +7,13 @@ export const CELL_PX = 76;
 const WORLD_PX = 512;
 
 export class Points {
-  /** `lon`, `lat`: degrees, of `n` points. All show until `shown` (one byte each, 0 hidden) says otherwise. */
+  /** `lon`, `lat`: degrees, of `n` points. All show until `shown` (one byte each, 0 hidden) says otherwise; who writes it raises `version`. */
   constructor(lon, lat) {
     this.n = lon.length;
     this.x = Float64Array.from(lon, mercatorX);
     this.y = Float64Array.from(lat, mercatorY);
     this.shown = new Uint8Array(this.n).fill(1);
+    this.version = 1;
     this.cells = new Map();
     this.tree = new KDBush(Math.max(1, this.n), 64, Float64Array);
     for (let i = 0; i < this.n; i += 1) this.tree.add(this.x[i], this.y[i]);
@@ -28,14 +29,16 @@ export class Points {
   }
 
   /** Bubbles at a whole zoom: {count, x, y, only: index where the count is 1}, of every cell that shows anything. */
-  clusters(zoom, weigh = null) {
-    const { of, number, size } = this._cells(zoom);
+  clusters(zoom) {
+    const cells = this._cells(zoom);
+    if (cells.version === this.version) return cells.found;
+    const { of, number, size } = cells;
     const count = new Uint32Array(number);
     const x = new Float64Array(number);
     const y = new Float64Array(number);
     const only = new Uint32Array(number);
     for (let i = 0; i < this.n; i += 1) {
-      if (!this.shown[i] || (weigh && !weigh[i])) continue;
+      if (!this.shown[i]) continue;
       const cell = of[i];
       count[cell] += 1;
       x[cell] += this.x[i];
@@ -53,6 +56,8 @@ export class Points {
       if (k === 1) found.push({ count: 1, x: x[cell], y: y[cell], only: only[cell] });
       else if (k > 1) found.push({ count: k, x: within(x[cell] / k), y: within(y[cell] / k), only: only[cell] });
     }
+    cells.version = this.version;
+    cells.found = found;
     return found;
   }
 
@@ -68,7 +73,7 @@ export class Points {
         if (cell === undefined) numbers.set(key, (cell = numbers.size));
         of[i] = cell;
       }
-      found = { of, number: numbers.size, size };
+      found = { of, number: numbers.size, size, version: 0, found: [] };
       if (this.cells.size > 6) this.cells.delete(this.cells.keys().next().value);
       this.cells.set(zoom, found);
     }

@@ -70,6 +70,7 @@ export async function readFeatures(base, file, { take, only, progress, restart }
   for (const address of [new URL(`${file}.gz`, base).href, new URL(file, base).href]) {
     try {
       const told = { broken: 0, head: {} };
+      const [before, behind] = [[], []];
       let started = false;
       let ended = false;
       await eachLine(await open(address, progress), (line) => {
@@ -77,12 +78,12 @@ export async function readFeatures(base, file, { take, only, progress, restart }
         if (!started) {
           started = /"features":\s*\[\s*\]?/.test(line);
           ended = /"features":\s*\[\s*\]/.test(line);
-          if (!started) headMember(line, told.head);
+          if (!started) before.push(line);
           return false;
         }
         if (ended || line.startsWith("]")) {
+          behind.push(ended ? line : line.replace(/^\],?/, ""));
           ended = true;
-          headMember(line.replace(/^\],?/, "").replace(/\}\s*$/, ""), told.head);
           return false;
         }
         if (!line.trim() || (only && !only(line))) return false;
@@ -95,6 +96,7 @@ export async function readFeatures(base, file, { take, only, progress, restart }
         }
         return take(feature) === true;
       });
+      Object.assign(told.head, members(before.join("\n").trim().replace(/,$/, "") + "}"), members(`{${behind.join("\n")}`));
       if (!started && !ended) throw new ReadError(`${name(address)} is no layer of Kryss`);
       return told;
     } catch (error) {
@@ -106,13 +108,12 @@ export async function readFeatures(base, file, { take, only, progress, restart }
   throw problem instanceof ReadError ? problem : new ReadError(`${file} breaks off and cannot be read`);
 }
 
-function headMember(line, head) {
-  const body = line.trim().replace(/^\{/, "").replace(/,$/, "");
-  if (!body.startsWith('"')) return;
+/** The members beside the Features; those that cannot be read are as if they were not there. */
+function members(text) {
   try {
-    Object.assign(head, JSON.parse(`{${body}}`));
+    return JSON.parse(text);
   } catch {
-    // A member that cannot be read is as one that is not there.
+    return {};
   }
 }
 
