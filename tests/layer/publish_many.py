@@ -18,6 +18,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from s3fs import S3FileSystem
+
 from kryss.store import Store, open_store
 
 OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
@@ -63,8 +65,6 @@ def watch_files(step: Callable[..., None], root: str) -> None:
 
 
 def watch_requests(step: Callable[..., None]) -> None:
-    from s3fs import S3FileSystem
-
     call = S3FileSystem._call_s3
 
     async def counted(self: Any, *args: Any, **options: Any) -> Any:

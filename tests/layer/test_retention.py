@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kryss.layer.geojson import LayerError
-from kryss.layer.release import publish  # noqa: F401  the room whose shelves these are
 from kryss.layer.retention import prune
 from kryss.layer.storage import Shelf, name_key
 
@@ -132,6 +131,16 @@ def test_publishing_prunes_and_says_so(town, store, tmp_path):
     assert again.pruned == ("2026-01-04.1",)
     with store.snapshot() as reader:
         assert len(reader.releases("9999")) == 6, "the database forgets none"
+
+
+def test_a_release_is_published_even_where_old_ones_cannot_go(town, store, tmp_path):
+    town.believe(store, town.in_2025())
+    first = town.publish(store, tmp_path, date(2026, 1, 1))
+    town.believe(store, town.in_2026())
+    refused = town.publish(store, tmp_path, date(2026, 1, 2), keep=0)
+    assert (refused.name, refused.pruned) == ("2026-01-02.1", ())
+    assert refused.not_pruned == "LayerError: cannot keep 0 releases; keep 1 at least"
+    assert first.not_pruned is None
 
 
 days = st.dates(date(2026, 1, 1), date(2026, 3, 1))

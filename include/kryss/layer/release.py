@@ -129,6 +129,8 @@ class PublishResult:
     """The changes in words, one line each; the last one counts those that are left out."""
     pruned: tuple[str, ...] = ()
     """Old releases that were taken away afterwards."""
+    not_pruned: str | None = None
+    """Why old releases could not be taken away; the release is there all the same, and the next run tries again."""
 
     @property
     def name(self) -> str:
@@ -176,7 +178,11 @@ def publish(
         raise LayerError(f"the shelf {shelf.url} is not that of municipality {municipality.code}")
     with shelf.writing():
         result = _publish(rows, shelf, municipality, release_date, inputs, record, since, tuple(formats), basemap_url)
-        return replace(result, pruned=prune(shelf, keep, keep_days))
+        try:
+            return replace(result, pruned=prune(shelf, keep, keep_days))
+        except (LayerError, OSError) as error:
+            log.error("old releases of %s could not be taken away: %s", shelf.code, error)
+            return replace(result, not_pruned=f"{type(error).__name__}: {error}")
 
 
 def _publish(

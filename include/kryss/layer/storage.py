@@ -111,10 +111,17 @@ class Shelf:
                 log.warning("%s/%s has no %s: a writer died; removed", self.url, name, MANIFEST)
                 self._fs.rm(f"{self._path}/{name}", recursive=True)
         if _is_s3(self._fs):
-            bucket, _, prefix = self._path.partition("/")
+            self._abort_uploads()
+
+    def _abort_uploads(self) -> None:
+        """Parts of large files that were never put together: nobody sees them, but they are paid for."""
+        bucket, _, prefix = self._path.partition("/")
+        try:
             pending = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/").get("Uploads", ())
             for upload in pending:
                 self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        except OSError as error:  # a key that may only put and get is enough to publish
+            log.info("%s: unfinished uploads could not be looked for: %s", self.url, error)
 
     def _stored(self) -> dict[str, dict[str, int]]:
         """Of an object store, in one listing: what lies under each release name, with sizes."""
