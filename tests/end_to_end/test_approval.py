@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from kryss.cli.demo import municipality_of
+from kryss.cli.refresh import run_through_airflow
 from kryss.config import Settings
 from kryss.demo.area import load_area
 from kryss.demo.playback.play import Playback
@@ -27,7 +28,7 @@ from kryss.services import airflow, control
 from kryss.store import Store, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-MANY = 60
+MANY = 1000
 
 
 @dataclass
@@ -76,12 +77,11 @@ class Site:
         The scheduler takes an answer that comes before it has noticed that the task is parked for a failure of the task, which
         then asks again: programs are so fast, people are not.
         """
-        path = f"/dags/{self.dag_id}/dagRuns/{run_id}/taskInstances/approval/-1/hitlDetails"
 
         def on_progress(tasks: dict[str, dict[str, int]]) -> None:
             if tasks["approval"] == {"awaiting_input": 1}:
                 time.sleep(5)
-                self.client.request("PATCH", path, json={"chosen_options": [option], "params_input": {}}, accept=(409,))
+                airflow.answer(self.client, self.dag_id, run_id, "approval", option)
 
         return airflow.wait_for_run(self.home, self.client, self.dag_id, run_id, on_progress, timeout_s=300)
 
@@ -114,7 +114,7 @@ def gone(one: StreetObject) -> StreetObject:
 def copies(of: StreetObject) -> list[StreetObject]:
     """Signs that nobody photographed, a few decimetres apart."""
     return [
-        replace(of, id=str(uuid5(NAMESPACE_URL, f"copy {n}")), lon=of.lon + n * 2e-7, status="standing", replaced_by=None)
+        replace(of, id=str(uuid5(NAMESPACE_URL, f"copy {n}")), lon=of.lon + n * 1e-7, status="standing", replaced_by=None)
         for n in range(MANY)
     ]
 
@@ -186,6 +186,25 @@ def test_a_rejected_release_is_not_published_and_the_next_run_asks_again(site: S
     assert approved.ok
     assert approved.tasks["approval"] == {"skipped": 1}, "the param needs no person"
     assert site.latest != before
+
+
+def test_the_command_line_approves_the_run_that_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another run would only queue behind it."""
+    before = site.latest
+    site.end_half()
+    run_id, _ = site.begin()
+    assert airflow.waiting_runs(site.client, site.dag_id, "approval") == [run_id]
+    time.sleep(5)
+    params = {"approve": True, "release_date": site.day}
+    outcome, report = run_through_airflow(site.home, site.settings, site.code, site.dag_id, params, "refresh.py")
+    assert (outcome.run_id, outcome.ok) == (run_id, True)
+    assert report is not None
+    assert report["approval"]["answer"] == "approved"
+    assert site.latest == report["release"] != before
+    assert airflow.waiting_runs(site.client, site.dag_id, "approval") == []
+    told = capsys.readouterr().out
+    assert f"{run_id} waits for an answer: approved" in told
+    assert f"approved by {airflow.USER} at " in told
 
 
 def test_a_question_that_nobody_answers_ends_with_a_failed_run_and_nothing_published(site: Site) -> None:

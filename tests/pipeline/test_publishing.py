@@ -191,6 +191,18 @@ def test_the_question_shows_all_numbers_and_where_to_look(place: Any) -> None:
     assert "](" not in question(run, outcome, until, "")[1]
 
 
+def test_a_question_stays_readable_whatever_a_class_is_called(place: Any) -> None:
+    until = place.objects()[0].last_seen_at
+    hostile = [f"standing `<script>alert(1)</script>\n# {'x ' * 5000}", *(f"standing class-{n}: 0, last 50" for n in range(60))]
+    subject, body = question(place.run, {"reasons": hostile, "against": ["2026-05-01.1"]}, until, "")
+    assert len(subject) < 400
+    assert "\n" not in subject
+    assert len(body) < 5000
+    assert "\n# " not in body
+    assert "- `standing '<script>" in body, "in a code span it is text"
+    assert "and 36 more, in the report" in body
+
+
 @pytest.mark.parametrize(
     ("answer", "by", "told", "missing"),
     [

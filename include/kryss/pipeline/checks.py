@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from kryss.config import Plausible
@@ -22,6 +23,8 @@ CHANCE_SIGMAS = 3.0
 """A count of n may be off by so many times its own square root by chance: small numbers are not judged by shares."""
 FEW = 20
 """So many objects of a class are no flood, and fewer than so many in common say nothing of displacements."""
+MOST_TOLD = 25
+"""So many reasons a question lists."""
 EXPLAINED = 0.5
 """A class may be so much of what photos of new places add: streets differ."""
 
@@ -222,7 +225,8 @@ def question(run: Run, checked: Mapping[str, Any], until: datetime, base_url: st
         f"The next release of {run.config.name} ({run.code}) is implausible against "
         f"{'release' if len(against) == 1 else f'the {len(against)} releases'} {past}:",
         "",
-        *(f"- `{reason.replace('`', '')}`" for reason in reasons),
+        *(f"- `{_plain(reason)}`" for reason in reasons[:MOST_TOLD]),
+        *([f"- and {len(reasons) - MOST_TOLD} more, in the report"] if len(reasons) > MOST_TOLD else []),
         "",
         "**Approve** publishes it; later releases are held against it. **Reject** publishes nothing: what the database believes "
         f"stays, and the next run asks again. Without an answer by {until:%Y-%m-%d %H:%M} UTC nothing is published, and the run "
@@ -232,4 +236,9 @@ def question(run: Run, checked: Mapping[str, Any], until: datetime, base_url: st
         site, run_folder = f"{base_url.rstrip('/')}/kryss", run.folder.rpartition("/")[2]
         links = f"[the report of this run]({site}/report/{run.code}/{run_folder})"
         lines += ["", f"See {links} and [the last release]({site}/layer/{run.code}/{against[-1]}/)."]
-    return f"{run.config.name} ({run.code}): publish? {reasons[0]}{others}", "\n".join(lines)
+    return f"{run.config.name} ({run.code}): publish? {_plain(reasons[0])}{others}", "\n".join(lines)
+
+
+def _plain(reason: str) -> str:
+    """One line of readable length: class names come from elsewhere."""
+    return shorten(reason.replace("`", "'"), 300, placeholder=" ...")
