@@ -1,18 +1,15 @@
-"""Makes the README's pictures from a demo that has run: a photo with what was found in it, and the page of the newest release.
+"""Makes the README's picture of a photo with what was found in it. Those of the page: tests/page/screenshots.py.
 
-    ./kryss demo && .venv/bin/python docs/images/make.py [--photo IMAGE_ID]
+    .venv/bin/python docs/images/make.py [--photo IMAGE_ID]
 
-Needs the shipped detector and, for the page, a Chromium (``apt-get install chromium``).
+Needs the shipped detector.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -49,20 +46,9 @@ def boxes(photo: Path, out: Path) -> int:
     return len(found)
 
 
-def page(release: Path, out: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        raise SystemExit("no Chromium: apt-get install chromium")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
-    with tempfile.TemporaryDirectory() as profile:
-        command = [browser, *flags, f"--user-data-dir={profile}", "--window-size=1280,800", f"--screenshot={out}"]
-        subprocess.run([*command, (release / "index.html").as_uri()], check=True, capture_output=True, timeout=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photo", help="image id of the town (default: the one of epoch 1 with the most visible signs)")
-    parser.add_argument("--releases", type=Path, default=ROOT / ".kryss" / "releases" / "demo-9901")
     options = parser.parse_args()
     visible: dict[str, int] = {}
     for box in json.loads((TOWN / "truth_boxes.json").read_text())["boxes"]:
@@ -70,9 +56,7 @@ def main() -> None:
     photo = options.photo or max(sorted(visible), key=lambda image_id: visible[image_id])
     here = Path(__file__).parent
     found = boxes(TOWN / "photos" / f"{photo}.jpg", here / "town-boxes.jpg")
-    latest = json.loads((options.releases / "latest.json").read_text())["release"]
-    page(options.releases / latest, here / "town-page.png")
-    sys.stdout.write(f"photo {photo}: {found} boxes; page of release {latest}\n")
+    sys.stdout.write(f"photo {photo}: {found} boxes\n")
 
 
 if __name__ == "__main__":

@@ -109,8 +109,9 @@ def site(root: Path) -> Iterator[Any]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One browser a module: Playwright has one driver at a time, and other rooms start theirs."""
     with browsing.chromium() as browser:
         yield browser
 

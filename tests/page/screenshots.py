@@ -1,6 +1,6 @@
 """Takes the pictures of docs/page.md from a published town, in headless Chromium.
 
-    ./kryss demo && .venv/bin/python tests/page/screenshots.py .kryss/demo/releases/demo-9901
+    ./kryss demo && .venv/bin/python tests/page/screenshots.py .kryss/releases/demo-9901
 
 SHELF is the folder with ``latest.json``; its newest release is shown by the page as it is built now. The picture of 100 thousand
 objects is of made-up ones (`releases.many`).
@@ -59,7 +59,7 @@ def main() -> None:
         wanted: dict[str, tuple[str, str, dict[str, Any]]] = {
             "page": ("town", "", {}),
             "page-dark": ("town", "#tab=intersections&intersection=nvdb:9901001", {"color_scheme": "dark"}),
-            "page-time": ("town", "#time=2026-05-19", {}),
+            "page-time": ("town", "#time=2025-12-01", {}),
             "page-changes": ("town", "#tab=changes", {}),
             "page-object": ("town", f"#object={gone}", {}),
             "page-phone": ("town", "", {"viewport": PHONE, "has_touch": True, "device_scale_factor": 2}),

@@ -60,7 +60,8 @@ def test_texts_of_10_kb_do_not_break_the_page(visit, made, root):
 
 def test_values_that_are_missing_or_of_another_kind_are_left_out(visit, made, root, until):
     bare = {"id": "bare", "place": HERE, "intersection_id": None, "class": None, "status": None}
-    odd = made.sign(made.offset(HERE, 20, 0), id="odd", error_radius_m="wide", facing_deg=[], valid_time=5, first_seen_at=7)
+    odd = made.sign(made.offset(HERE, 20, 0), id="odd")
+    odd |= {"error_radius_m": "wide", "facing_deg": [], "valid_time": 5, "first_seen_at": 7}
     odd |= {"height_m": {}, "standing_probability": None, "evidence": None, "missed_in": 3, "history": "no", "absences": {}}
     made.write(
         root / "bare", NAME, [bare, odd], [made.junction(HERE, id="None", roads=[], name=None)], changes=made.changes_of([])

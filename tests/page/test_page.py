@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -434,3 +435,20 @@ def test_crops_are_shown_where_the_page_has_an_api(visit, root, site, made, town
         [lon, lat],
     )
     assert camera > 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_mend(visit, scheme):
+    axe = Path(__file__).parents[2] / "include/kryss/layer/web/node_modules/axe-core/axe.min.js"
+    if not axe.is_file():
+        pytest.skip("axe-core is not installed: (cd include/kryss/layer/web && npm ci)")
+    page = visit(TOWN, color_scheme=scheme)
+    page.evaluate(axe.read_text(encoding="utf-8") + "; 0")
+    for press in (None, "#filters summary", "#tab-intersections", "#tab-changes", "#tab-about", "#tab-objects", "#rows .row"):
+        if press:
+            page.locator(press).first.click()
+            page.wait_for_timeout(200)
+        told = page.evaluate(
+            "axe.run({ resultTypes: ['violations'] }).then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html)]))"
+        )
+        assert told == [], press

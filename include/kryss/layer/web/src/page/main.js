@@ -3,6 +3,7 @@ import "../shared/style.css";
 import "./page.css";
 import { config } from "../shared/config.js";
 import { count, day, link, make, plural, short, svg } from "../shared/dom.js";
+import { watchLinks } from "../shared/links.js";
 import { picture, wordsOf } from "../shared/signs.js";
 import { onTheme, themeButton } from "../shared/theme.js";
 import { Clock, domainOf } from "./clock.js";
@@ -303,13 +304,13 @@ const PANELS = {
       const entries = comparison?.entries ?? [];
       const numbers = Object.fromEntries(Object.keys(MARKS).map((mark) => [mark, entries.filter((entry) => entry.mark === mark).length]));
       if (comparison?.entries?.length) {
-        const boxes = Object.keys(MARKS).map((mark) => {
+        const boxes = Object.keys(MARKS).filter((mark) => numbers[mark]).map((mark) => {
           const box = chip("kind", mark, [make(`i.dot.${mark}`, { "aria-hidden": "true" }, MARKS[mark]), `${MARK_WORDS[mark]} `, make("b.number", {}, count(numbers[mark]))], state.kinds.includes(mark), (event) => change({ kinds: toggled(state.kinds, mark, event.target.checked, Object.keys(MARKS)) }));
           return box;
         });
         const focused = document.activeElement?.closest("#kinds input")?.value;
         $("kinds").replaceChildren(...boxes);
-        if (focused) $("kinds").querySelector(`input[value="${focused}"]`).focus();
+        if (focused) $("kinds").querySelector(`input[value="${focused}"]`)?.focus();
       } else $("kinds").replaceChildren();
       $("compared").replaceChildren(...(comparison?.words ? [make(comparison.problem ? "p.message" : "p.quiet", {}, comparison.words)] : []));
       const rows = entries.filter((entry) => state.kinds.includes(entry.mark));
@@ -331,8 +332,10 @@ const PANELS = {
         ["Photos", of(manifest.photos)], ["Photos until", manifest.photos_until ? day(manifest.photos_until) : null], ["Model", manifest.model], ["Kryss", manifest.code_version], ["Schema", manifest.schema_version], ["Licence", manifest.licence],
       ].filter(([, value]) => value !== null && value !== undefined);
       const file = (name, words) => make("li", {}, make("a", { href: name, download: "" }, name), make("span.quiet", {}, ` ${words}`));
+      const inside = slot.api ? make("section.part", {}, make("h3", {}, "In Airflow"), make("ul.files", {}, make("li", {}, make("a", { href: `${slot.api}/../qa/${encodeURIComponent(slot.code)}` }, "Check the quality of this release")), make("li", {}, make("a", { href: `${slot.api}/../` }, "All municipalities")))) : null;
       return [
         make("section.part", {}, make("dl.facts", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd.number", {}, short(value, 300))]))),
+        ...(inside ? [inside] : []),
         make("section.part", {}, make("h3", {}, "Files"), make("ul.files", {}, file("objects.geojson.gz", "one Point an object"), file("intersections.geojson.gz", "with history and evidence"), file("areas.geojson.gz", "areas of intersections"), file("roads.geojson.gz", "their roads"), file("changes.geojson", "since the previous release"), file("manifest.json", "counts, origin, checksums"))),
         make("section.part", {}, make("h3", {}, "Sources"), ...(Array.isArray(manifest.sources) ? manifest.sources : []).slice(0, 50).map((source) => make("p.source", {}, link(source?.url, short(source?.attribution, 400)), make("span.quiet", {}, ` ${[source?.title, source?.licence].filter(Boolean).map((text) => short(text)).join(", ")}`))), make("p.source.quiet", {}, "Pictures of signs: mapillary_sprite_source, © 2015 Mapillary, MIT licence. Map: MapLibre GL JS, BSD-3-Clause licence.")),
         make("section.part", {}, make("h3", {}, "Keys"), make("dl.facts", {}, ...[["/", "search"], ["Escape", "close the details, stop the slider"], ["↑ ↓", "go through a list"], ["← →", "move the time slider by a day, or change the tab"], ["Arrows, + −", "move and zoom the map, when it has the focus"]].flatMap(([key, words]) => [make("dt", {}, key), make("dd", {}, words)]))),
@@ -674,6 +677,7 @@ addEventListener("keydown", (event) => {
 // ------------------------------------------------------------------------------------------------ start
 
 async function start() {
+  watchLinks();
   makeTabs();
   makeTools();
   makeSheet();
@@ -686,6 +690,8 @@ async function start() {
   progress("Reading the release …");
   const optional = (asked) => asked.catch(() => null);
   const reading = files.load(({ read, total, objects }) => progress(`${count(objects)} objects read`, total ? read / total : 0));
+  // What goes wrong is told below; until then it has no listener.
+  reading.catch(() => null);
   const readingAreas = files.features("areas.geojson").catch((error) => ({ features: [], problem: error.message }));
   const readingRoads = files.features("roads.geojson").catch((error) => ({ features: [], problem: error.message }));
   // The frame of the page is painted before MapLibre takes the thread.

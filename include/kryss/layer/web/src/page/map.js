@@ -385,7 +385,7 @@ export class MapView {
         const y = pole.y - lift - level * size;
         this.drawSign(item, pole.x, y, size, tall, alpha, item.id === chosen);
         if (alpha === 1) this.hits.push({ x: pole.x, y, r: size / 2, ...pick(item) });
-        if (alpha === 1) labels.push({ item, x: pole.x + size / 2 + (item.mark ? 9 : 3), left: pole.x - size / 2 - 3, y, first: item.id === chosen ? 0 : item.key === this.hovered ? 1 : item.mark ? 2 : 3 });
+        if (alpha === 1) labels.push({ item, x: pole.x + size / 2 + (item.mark ? 9 : item.id === chosen ? 8 : 3), left: pole.x - size / 2 - (item.id === chosen ? 8 : 3), y, first: item.id === chosen ? 0 : item.key === this.hovered ? 1 : item.mark ? 2 : 3 });
       });
       if (looks.length > shown.length) {
         g.font = `600 12px ${FONT}`;

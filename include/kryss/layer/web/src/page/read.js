@@ -100,8 +100,8 @@ export async function readFeatures(base, file, { take, only, progress, restart }
       if (!started && !ended) throw new ReadError(`${name(address)} is no layer of Kryss`);
       return told;
     } catch (error) {
-      const worse = problem && !(error.status === 404);
-      problem = problem && !worse ? problem : error;
+      // That the plain file is not there says less than what was wrong with the packed one.
+      problem = problem && problem.status !== 404 && error.status === 404 ? problem : error;
       restart?.();
     }
   }
