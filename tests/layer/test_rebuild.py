@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from kryss.layer import rebuild as rebuild_module
 from kryss.layer.geojson import LayerError
 from kryss.layer.rebuild import Rebuilt, rebuild
+from kryss.layer.validate import validate
 
 SPRING, SUMMER, NEXT_SPRING = date(2025, 6, 11), date(2025, 8, 1), date(2026, 5, 21)
 
@@ -57,6 +58,22 @@ def test_a_release_comes_again_after_many_more_nights(town, store, tmp_path, rea
         made = again(store, tmp_path / "again", name=result.name)
         assert made.differences == {}
         assert read_tree(made.folder) == read_tree(Path(result.url))
+
+
+def test_the_formats_of_other_tools_and_a_base_map_come_again_too(town, store, tmp_path, read_tree):
+    formats = ("flatgeobuf", "geoparquet", "pmtiles")
+    asked = {"formats": formats, "basemap_url": "https://tiles.example.org/{z}/{x}/{y}.png"}
+    town.believe(store, town.in_2025())
+    town.publish(store, tmp_path / "shelf", SPRING, **asked)
+    town.believe(store, town.in_2026())
+    folder = Path(town.publish(store, tmp_path / "shelf", NEXT_SPRING, **asked).url)
+    more = {"objects.fgb", "areas.fgb", "objects.parquet", "areas.parquet", "objects.pmtiles"}
+    listed = {entry["name"] for entry in json.loads((folder / "manifest.json").read_text())["files"]}
+    assert more <= listed
+    assert validate(folder) == []
+    made = again(store, tmp_path, name=folder.name)
+    assert made.differences == {}
+    assert read_tree(made.folder) == read_tree(folder)
 
 
 def test_a_date_finds_the_newest_release_not_after_it(published, tmp_path):
