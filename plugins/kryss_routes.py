@@ -375,8 +375,9 @@ def file(request: Request, town: Town, release: str, name: str) -> Response:
             raise NotPublished(f"release {release} has no file {name[:80]!r}")
     else:
         body, entry = shelf.open(release, name)
-    # "identity": the server of Airflow would pack again what is packed.
-    headers = {"Cache-Control": FOREVER, "Vary": "Accept-Encoding", "Content-Encoding": "gzip" if packed else "identity"}
+    # A demo begins anew under the names of before. "identity": the server of Airflow would pack again what is packed.
+    keep = ASK_AGAIN if town.code.startswith("demo-") else FOREVER
+    headers = {"Cache-Control": keep, "Vary": "Accept-Encoding", "Content-Encoding": "gzip" if packed else "identity"}
     if entry is not None:
         headers["ETag"] = f'"{entry.sha256}{"-gzip" if packed else ""}"'
         if request.headers.get("if-none-match") == headers["ETag"]:
@@ -396,7 +397,7 @@ def _release_page(request: Request, town: MunicipalityConfig, shelf: Published, 
     if not str(document.get("schema_version", "")).startswith("2."):
         body, _ = shelf.open(release, "index.html")
         return StreamingResponse(
-            chunks(body), media_type=TYPES["html"], headers={"Cache-Control": FOREVER, "Content-Security-Policy": OLD_PAGE}
+            chunks(body), media_type=TYPES["html"], headers={"Cache-Control": ASK_AGAIN, "Content-Security-Policy": OLD_PAGE}
         )
     with reading(f"the manifest of release {release}"):
         try:

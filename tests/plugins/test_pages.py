@@ -109,9 +109,7 @@ def test_the_map_of_a_release_shows_crops_of_an_object(visit: Any, site: Any, ma
     page = visit("reader", f"/kryss/layer/alfa/{site.release}/index.html#object={made.object_id('stop 0')}")
     crop = page.locator('img[src*="/photos/101/crop?box="]').first
     crop.wait_for()
-    page.wait_for_function(
-        "[...document.images].some((one) => one.src.includes('/crop?box=') && one.complete && one.naturalWidth > 100)"
-    )
+    assert crop.evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 100
 
 
 def test_verdicts_by_key_land_in_the_database_and_can_be_taken_back(visit: Any, site: Any, made: Any) -> None:

@@ -1,6 +1,7 @@
 """Reading what was published, file by file, for a web server: nothing is read that a release's own manifest does not name.
 
-A release never changes, so its manifest is read once in a process and kept.
+A release never changes, so its manifest is read once in a process and kept, until the file is another: a demo begins anew and
+publishes other releases under the names of before.
 """
 
 from __future__ import annotations
@@ -84,7 +85,12 @@ class Published:
         if not RELEASE.fullmatch(release):
             raise NotPublished(f"{release[:40]!r} is no release; those are called YYYY-MM-DD.N")
         with reading(f"release {release} of {self._code}"):
-            return _manifest(self._url, release)
+            filesystem, path = _filesystem(self._url)
+            found = filesystem.info(f"{path}/{release}/{MANIFEST}")
+            stamp = [
+                str(found.get(name)) for name in ("size", "ino", "mtime", "created", "LastModified", "updated", "ETag", "etag")
+            ]
+            return _manifest(self._url, release, " ".join(stamp))
 
     def open(self, release: str, name: str) -> tuple[BinaryIO, Entry | None]:
         """A file of a release, with what the manifest says of it (of itself it says nothing). The caller closes it."""
@@ -113,7 +119,8 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 
 @lru_cache(maxsize=64)
-def _manifest(url: str, release: str) -> Manifest:
+def _manifest(url: str, release: str, stamp: str) -> Manifest:
+    """``stamp``: what tells this file from another in its place."""
     filesystem, path = _filesystem(url)
     document = json.loads(filesystem.cat_file(f"{path}/{release}/{MANIFEST}"))
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
