@@ -328,14 +328,18 @@ def test_a_shelf_of_another_municipality_is_refused(town, store, tmp_path):
         publish(rows, Shelf(str(tmp_path), "1111"), town.municipality, SPRING, town.inputs, record=print, since={})
 
 
-def publish_nights(url: str, root: str, code: str) -> list[str]:
+def conftest_module() -> Any:
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location("town_nouns", Path(__file__).with_name("conftest.py"))
     assert spec and spec.loader
     module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
-    town, store = module.Town(), open_store(url)
+    return module
+
+
+def publish_nights(url: str, root: str, code: str) -> list[str]:
+    town, store = conftest_module().Town(), open_store(url)
     own = replace(town.municipality, code=code)
     names = []
     for night in range(3):
@@ -353,6 +357,47 @@ def test_four_municipalities_publish_at_once(database_url, tmp_path):
     for code in codes:
         assert sorted(path.name for path in (tmp_path / code).iterdir()) == [*results[0], "latest.json"]
         assert all(validate(tmp_path / code / name) == [] for name in results[0])
+
+
+def publish_once(url: str, root: str) -> tuple[str, bool]:
+    result = conftest_module().Town().publish(open_store(url), root, SPRING)
+    return result.name, result.unchanged
+
+
+def test_of_four_writers_of_one_municipality_one_publishes_and_three_find_nothing_to_do(town, store, database_url, tmp_path):
+    town.believe(store, town.in_2025())
+    with ProcessPoolExecutor(4) as pool:
+        results = list(pool.map(publish_once, [database_url] * 4, [str(tmp_path)] * 4))
+    assert sorted(results) == [("2025-06-11.1", False), *[("2025-06-11.1", True)] * 3]
+    assert sorted(path.name for path in (tmp_path / "9999").iterdir()) == ["2025-06-11.1", "latest.json"]
+
+
+def test_a_reader_sees_whole_releases_only_while_others_are_written(town, store, tmp_path):
+    town.believe(store, town.in_2025())
+    town.publish(store, tmp_path, SPRING)
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            pointer = load(tmp_path / "9999/latest.json")
+            raw = (tmp_path / "9999" / pointer["manifest"]).read_bytes()
+            whole = hashlib.sha256(raw).hexdigest() == pointer["manifest_sha256"] and all(
+                hashlib.sha256((tmp_path / "9999" / pointer["release"] / entry["name"]).read_bytes()).hexdigest()
+                == entry["sha256"]
+                for entry in json.loads(raw)["files"]
+            )
+            complete = all((tmp_path / "9999" / name / "manifest.json").is_file() for name in pointer["releases"])
+            seen.append((pointer["release"], whole and complete))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for night in range(1, 6):
+        town.believe(store, town.in_2025()[night:])
+        town.publish(store, tmp_path, SPRING + timedelta(days=night))
+    done.set()
+    reader.join()
+    assert all(whole for _, whole in seen)
+    assert len({name for name, _ in seen}) > 1
 
 
 def test_a_rival_writer_of_one_municipality_waits_its_turn(town, store, tmp_path):
