@@ -3,6 +3,7 @@ import "../shared/style.css";
 import "./shell.css";
 import { config } from "../shared/config.js";
 import { make, svg } from "../shared/dom.js";
+import { watchLinks } from "../shared/links.js";
 import { themeButton } from "../shared/theme.js";
 
 export const here = config();
@@ -77,20 +78,4 @@ export function ago(instant) {
   const units = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60]];
   const [unit, length] = units.find(([, span]) => seconds >= span) ?? ["second", 1];
   return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.round(seconds / length), unit);
-}
-
-/** Makes links that open a tab work in the frame of Airflow's navigation, whose sandbox lets none be opened from within. */
-function watchLinks() {
-  document.addEventListener("click", (event) => {
-    const link = event.target instanceof Element && event.target.closest("a[target=_blank]");
-    if (!link || window.parent === window || event.defaultPrevented) return;
-    try {
-      const outside = window.parent.document.createElement("a");
-      Object.assign(outside, { href: link.href, target: "_blank", rel: "noopener noreferrer" });
-      outside.click();
-      event.preventDefault();
-    } catch {
-      // The frame is of another site: the browser decides.
-    }
-  });
 }
