@@ -334,6 +334,7 @@ const PANELS = {
       const file = (name, words) => make("li", {}, make("a", { href: name, download: "" }, name), make("span.quiet", {}, ` ${words}`));
       const inside = slot.api ? make("section.part", {}, make("h3", {}, "In Airflow"), make("ul.files", {}, make("li", {}, make("a", { href: `${slot.api}/../qa/${encodeURIComponent(slot.code)}` }, "Check the quality of this release")), make("li", {}, make("a", { href: `${slot.api}/../` }, "All municipalities")))) : null;
       return [
+        make("h2.visually-hidden", {}, "About this release"),
         make("section.part", {}, make("dl.facts", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd.number", {}, short(value, 300))]))),
         ...(inside ? [inside] : []),
         make("section.part", {}, make("h3", {}, "Files"), make("ul.files", {}, file("objects.geojson.gz", "one Point an object"), file("intersections.geojson.gz", "with history and evidence"), file("areas.geojson.gz", "areas of intersections"), file("roads.geojson.gz", "their roads"), file("changes.geojson", "since the previous release"), file("manifest.json", "counts, origin, checksums"))),
