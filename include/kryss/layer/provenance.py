@@ -8,16 +8,18 @@ carry the licence of a source, it carries it. SPDX ids of licences that all hold
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 Gives = Literal["photos", "roads", "boundary"]
 SHARE_ALIKE = ("CC-BY-SA-4.0", "ODbL-1.0")
 """What is made from these is passed on under the same terms, and the two do not allow each other's instead."""
+
+IN_PAGE = "`BSD-3-Clause`, `BSD-2-Clause`, `ISC`, `MIT`"
+"""Licences of the libraries and pictures that are built into the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,6 @@ class Source:
     """SPDX id of the licence; None where it has none or the source does not say."""
     gives: Gives = "photos"
     """What of the layer is made from it; a boundary only chooses what belongs to the municipality."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Everything here is an input of the release: no clock, host, user or path of the run."""
-
-    model_key: str
-    code_version: str
-    photos_until: datetime | None
-    """Newest ``captured_at`` among the processed photos; None if none was processed."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    sources: tuple[Source, ...] = ()
 
 
 def known_source(key: str, gives: Gives | None = None) -> Source:
@@ -110,7 +100,7 @@ As a whole: `{licence_of(used)}` (SPDX). By file, the `.gz` as the plain one:
 | `areas.*`, `roads.geojson` | the roads | {_named(part["roads"])} |
 | `intersections.geojson` | both, side by side: objects as `objects.*`, areas as `areas.*` | {_named(_ids(_made(used)))} |
 | `schema.json`, `*.qml` | Kryss itself | `Apache-2.0` |
-| `index.html` | Kryss, MapLibre GL JS, sign pictures of Mapillary | `Apache-2.0`, `BSD-3-Clause`, `MIT`; its data as above |
+| `index.html` | Kryss, MapLibre GL JS, sign pictures of Mapillary | `Apache-2.0`; what is in it: {IN_PAGE} |
 
 What the sources ask for:
 
