@@ -156,6 +156,7 @@ def test_retention_and_formats_are_those_of_the_municipality(place: Any) -> None
         believe(place, [replace(one, lat=one.lat + 0.00001) for one in place.objects()])
         outcome = stages.export(night(place, number, config=config))
     assert outcome["pruned"] == ["2026-05-01.1"]
+    assert "old releases removed: 2026-05-01.1" in report.table(report.collect(night(place, 4, config=config)))
     root = release(place, ".")
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == [f"2026-05-0{n}.1" for n in (2, 3, 4)], (
         "the third tells its changes against the second"

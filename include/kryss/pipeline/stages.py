@@ -684,4 +684,5 @@ def export(run: Run) -> dict[str, Any]:
         "changes": list(published.summary),
         "counts": dict(published.changes),
         "pruned": list(published.pruned),
+        "not_pruned": published.not_pruned,
     }
