@@ -139,8 +139,7 @@ class FeatureLines:
 
     def _next_line(self, at: int) -> int:
         """Where the line after the one that holds ``at`` begins."""
-        while at < self._size:
-            probe = self.at(at, _PROBE)
+        while probe := self.at(at, _PROBE):
             if (newline := probe.find(b"\n")) >= 0:
                 return at + newline + 1
             at += len(probe)
@@ -148,10 +147,9 @@ class FeatureLines:
 
     def _line_at(self, begin: int) -> tuple[bytes | None, bytes, int]:
         """Id (None: the end of the collection) and Feature of the line that begins there, and where the next begins."""
-        raw, at = b"", begin
-        while b"\n" not in raw and at < self._size:
-            raw += self.at(at, max(_PROBE, len(raw)))
-            at = begin + len(raw)
+        raw = b""
+        while b"\n" not in raw and (more := self.at(begin + len(raw), max(_PROBE, len(raw)))):
+            raw += more
         raw = raw.partition(b"\n")[0]
         end = begin + len(raw) + 1
         body = raw.removeprefix(b",")
