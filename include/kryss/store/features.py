@@ -17,8 +17,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ARRAY, Connection, Select, Uuid, any_, func, literal, select
 
@@ -37,11 +39,14 @@ SETTINGS = (
     "extra_float_digits = 1",
     "jit = off",
     "work_mem = '64MB'",
+    "standard_conforming_strings = on",
 )
 """What the text of values depends on, and what makes long queries fast; for the rest of the transaction."""
 COPY = "COPY ({query}) TO STDOUT WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02', ENCODING 'UTF8')"
 """Raw bytes: JSON text holds no control characters, so nothing is ever quoted."""
 STATUSES = ("standing", "unconfirmed", "ended")
+PART = 50_000
+"""Objects of one COPY: so many are sorted in memory, by parallel workers that build their text."""
 TRAFFIC_LIGHT = "object--traffic-light"
 SURVEY = "survey:"
 """Evidence that starts so is no photo (`kryss.model.Survey`)."""
@@ -145,9 +150,12 @@ def _concat(*pieces: str) -> str:
 IMAGES = "v.evidence_image_ids"
 LAST_IMAGE = f"{IMAGES}[cardinality({IMAGES})]"
 IMAGE_KEY = f"coalesce(v.image_id, CASE WHEN NOT starts_with({LAST_IMAGE}, '{SURVEY}') THEN {LAST_IMAGE} END)"
-AS_LEXEMES = f"'' <> ALL ({IMAGES}) AND pg_column_size({IMAGES}) < 2000 AND pg_column_compression({IMAGES}) IS NULL"
-"""A text search vector sorts by bytes and drops repetitions, at a tenth of the cost of a subquery. It holds no empty texts and
-none of 2 kB; only what was compressed is longer than its size."""
+AS_LEXEMES = (
+    f"'' <> ALL ({IMAGES}) AND (pg_column_size({IMAGES}) < 2000 AND pg_column_compression({IMAGES}) IS NULL "
+    f"OR length(array_to_string({IMAGES}, ',')) < 200000 AND array_to_string({IMAGES}, ',') !~ '([^,]{{250}}){{2}}')"
+)
+"""A text search vector sorts by bytes and drops repetitions, at a tenth of the cost of a subquery, and in parallel workers too.
+It holds no empty texts, none of 2 kB and not more than 1 MB; only what was compressed is longer than its size."""
 LEXEMES = f"array_to_tsvector({IMAGES})"
 HALF_SUM = "((v.covariance_ee_m2 + v.covariance_nn_m2) / 2)"
 HALF_DIFFERENCE = "((v.covariance_ee_m2 - v.covariance_nn_m2) / 2)"
@@ -171,11 +179,10 @@ def _semi_axis(variance: str) -> Pieces:
 
 LON, LAT = _number("ST_X(v.geom)", 7), _number("ST_Y(v.geom)", 7)
 VALID_TIME = (
-    "'\"{'",
-    f"CASE WHEN v.gone_by IS NULL THEN concat('[', {_stamp('v.first_seen_at')}, ',', {_stamp('v.ended_at')}, ')') "
-    f"ELSE (SELECT string_agg(concat('[', {_stamp('lower(stood)')}, ',', {_stamp('upper(stood)')}, ')'), ',' "
-    "ORDER BY lower(stood)) FROM unnest(v.valid) AS stood) END",
-    "'}\"'",
+    "'\"'",
+    f"CASE WHEN v.gone_by IS NULL THEN concat('{{[', {_stamp('v.first_seen_at')}, ',', {_stamp('v.ended_at')}, ')}}') ELSE "
+    "regexp_replace(v.valid::text, '\"([0-9-]+) ([0-9:]{8})([.][0-9]+)?[+]00\"', '\\1T\\2Z', 'g') END",
+    "'\"'",
 )
 """A multirange as PostgreSQL writes them: ``{[2025-06-10T13:04:13Z,2026-05-20T10:08:02Z),[2026-06-01T00:00:00Z,)}``."""
 ABSENCE = ("gone_after", "gone_by", "back_after", "back_by")
@@ -201,10 +208,7 @@ OBJECT_VALUES: dict[str, Pieces] = {
     "height_m": _number_or_null("v.height_m", 2),
     "assumed_size_m": ("c.size",),
     "image_key": (f"coalesce(to_json({IMAGE_KEY})::text, 'null')",),
-    "image_count": (
-        f"CASE WHEN {AS_LEXEMES} THEN length({LEXEMES}) "
-        f'ELSE (SELECT count(DISTINCT image COLLATE "C") FROM unnest({IMAGES}) AS image) END',
-    ),
+    "image_count": (f"length({LEXEMES})",),
     "miss_count": ("cardinality(v.misses)",),
     "absence_count": ("coalesce(cardinality(v.gone_by), 0)",),
     "method": _text_or_null("v.method"),
@@ -214,13 +218,21 @@ OBJECT_VALUES: dict[str, Pieces] = {
         "FROM unnest(v.gone_after, v.gone_by, v.back_after, v.back_by) "
         "WITH ORDINALITY AS away (gone_after, gone_by, back_after, back_by, n)) END",
     ),
+    "evidence": (f"array_to_json(tsvector_to_array({LEXEMES}))",),
+    "missed_in": ("array_to_json(v.misses)",),
+}
+LONG_EVIDENCE: dict[str, Pieces] = {
+    "image_count": (
+        f"CASE WHEN {AS_LEXEMES} THEN length({LEXEMES}) "
+        f'ELSE (SELECT count(DISTINCT image COLLATE "C") FROM unnest({IMAGES}) AS image) END',
+    ),
     "evidence": (
         f"CASE WHEN {AS_LEXEMES} THEN array_to_json(tsvector_to_array({LEXEMES}))::text "
         "ELSE (SELECT concat('[', string_agg(to_json(image)::text, ',' ORDER BY image COLLATE \"C\"), ']') "
         f'FROM (SELECT DISTINCT image COLLATE "C" AS image FROM unnest({IMAGES}) AS image) AS images) END',
     ),
-    "missed_in": ("array_to_json(v.misses)",),
 }
+"""The same where an object has evidence that is no lexeme."""
 _STATE = ("class", "status", "first_seen_at", "last_seen_at", "ended_at", "reason")
 
 
@@ -324,6 +336,7 @@ class LayerRows:
         self._summary: LayerSummary | None = None
         self._unwritable: list[str] = []
         self._nowhere: list[str] = []
+        self._long_evidence = False
 
     # -- what is written ----------------------------------------------------------------------------------------------------
 
@@ -333,7 +346,11 @@ class LayerRows:
             "'{\"type\":\"Feature\",\"id\":\"'", "v.object_id", "'\",\"geometry\":{\"type\":\"Point\",\"coordinates\":['",
             LON, "','", LAT, "']},\"properties\":{'", *_object(FLAT, self._values()), "'}}'",
         )  # fmt: skip
-        return self._copy(f"SELECT {feature} {self._assigned()} ORDER BY v.object_id", write)
+        part = "AND v.object_id BETWEEN %(low)s AND %(high)s AND a.object_id BETWEEN %(low)s AND %(high)s"
+        query = f"SELECT {feature} {self._assigned()} {part} ORDER BY v.object_id"
+        parts = -(-self.summary().objects // PART)
+        ends = [(n << 128) // max(1, parts) for n in range(parts + 1)]
+        return sum(self._copy(query, write, low=str(UUID(int=low)), high=str(UUID(int=high - 1))) for low, high in pairwise(ends))
 
     def intersections(self, write: Write) -> int:
         """A Feature with a GeometryCollection for every intersection, with its objects and their history; returns how many."""
@@ -475,7 +492,8 @@ class LayerRows:
         if self._image_url is not None:
             joined = f" || {IMAGE_KEY} || ".join(f"%(url_{n})s" for n in range(len(self._image_url.split("{key}"))))
             page = f"CASE WHEN {IMAGE_KEY} IS NULL THEN 'null' ELSE to_json({joined})::text END"
-        return {**OBJECT_VALUES, "image_url": (page,), "history": (HISTORY.replace("{past}", past),)}
+        own = {"image_url": (page,), "history": (HISTORY.replace("{past}", past),)}
+        return {**OBJECT_VALUES, **(LONG_EVIDENCE if self._long_evidence else {}), **own}
 
     def _parameters(self) -> dict[str, Any]:
         classes = list(self.summary().by_class)
@@ -493,8 +511,8 @@ class LayerRows:
             **{f"url_{n}": part for n, part in enumerate(parts)},
         }
 
-    def _copy(self, query: str, write: Write) -> int:
-        parameters = self._parameters()
+    def _copy(self, query: str, write: Write, **more: Any) -> int:
+        parameters = {**self._parameters(), **more}
         with self._cursor() as cursor:
             sink = _Sink(write)
             cursor.copy_expert(cursor.mogrify(COPY.replace("{query}", query), parameters).decode(), sink)
@@ -572,10 +590,12 @@ class LayerRows:
             "AND NOT EXISTS (SELECT FROM kryss.intersection_version i WHERE i.code = a.code "
             f"AND i.intersection_id = a.intersection_id AND {self._believed('i')})"
         )
-        nowhere = self._asked(
-            f"SELECT v.object_id::text FROM kryss.object_version v WHERE v.code = %(code)s AND {self._believed('v')} "
-            f"AND NOT coalesce({IS_WRITABLE}, false)"
+        believed = f"FROM kryss.object_version v WHERE v.code = %(code)s AND {self._believed('v')}"
+        odd = f"NOT coalesce({IS_WRITABLE}, false)"
+        ((bad, self._long_evidence),) = self._asked(
+            f"SELECT coalesce(bool_or({odd}), false), coalesce(bool_or(({AS_LEXEMES}) IS NOT TRUE), false) {believed}"
         )
+        nowhere = self._asked(f"SELECT v.object_id::text {believed} AND {odd}") if bad else []
         self._unwritable = sorted(row[0] for row in (*outside, *missing))
         self._nowhere = sorted(row[0] for row in nowhere)
         told = [
