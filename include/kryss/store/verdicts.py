@@ -21,48 +21,49 @@ JUDGED = ("standing", "unconfirmed")
 """Statuses whose objects are judged: what has ended is no longer claimed to stand."""
 MAX_NOTE = 1000
 
+_INSTANT = text("SELECT system_at FROM kryss.release WHERE code = :code AND name = :release")
+# The instant comes as a parameter, and is not looked up by the query: the planner must know how much it asks for.
 _FRAME = """
-WITH release AS MATERIALIZED (
-    SELECT system_at FROM kryss.release WHERE code = :code AND name = :release
-),
-frame AS MATERIALIZED (
+WITH frame AS MATERIALIZED (
     SELECT v.version, v.object_id, v.class_name
-    FROM release r
-    JOIN kryss.object_version v ON v.code = :code AND v.system @> r.system_at AND v.status = :status
-    WHERE EXISTS (
-        SELECT FROM kryss.assignment a WHERE a.code = v.code AND a.object_id = v.object_id AND a.system @> r.system_at
-    )
+    FROM kryss.object_version v
+    JOIN kryss.assignment a ON a.code = v.code AND a.object_id = v.object_id AND a.system @> CAST(:known AS timestamptz)
+    WHERE v.code = :code AND v.system @> CAST(:known AS timestamptz) AND v.status = :status
 ),
 judged AS (
     SELECT DISTINCT ON (d.object_id, d.judged_by)
            d.object_id, d.judged_by, d.verdict, d.note, d.release, d.judged_at, f.class_name
-    FROM frame f
-    JOIN kryss.verdict d ON d.code = :code AND d.object_id = f.object_id
-    JOIN kryss.release e ON e.code = d.code AND e.name = d.release
+    FROM kryss.verdict d
+    JOIN frame f ON f.object_id = d.object_id
+    JOIN kryss.release e ON e.code = d.code AND e.name = d.release AND e.system_at <= CAST(:known AS timestamptz)
     JOIN kryss.object_version v ON v.version = f.version AND v.system @> e.system_at
-    CROSS JOIN release r
-    WHERE e.system_at <= r.system_at
+    WHERE d.code = :code
     ORDER BY d.object_id, d.judged_by, e.system_at DESC, d.judged_at DESC
 )
 """
 _NEXT = text(
     _FRAME
     + """,
+numbered AS (
+    SELECT f.*, ('x' || left(md5(:seed || f.object_id::text), 16))::bit(64)::bigint AS number FROM frame f
+),
 line AS (
-    SELECT f.version, f.object_id, f.class_name, md5(:seed || f.object_id::text) AS number,
-           row_number() OVER (PARTITION BY f.class_name ORDER BY md5(:seed || f.object_id::text)) AS place,
-           count(*) OVER (PARTITION BY f.class_name) AS of_class
-    FROM frame f
+    SELECT n.*, row_number() OVER (PARTITION BY n.class_name ORDER BY n.number, n.object_id) AS place FROM numbered n
+),
+chosen AS (
+    SELECT l.* FROM line l
+    WHERE NOT EXISTS (SELECT FROM judged j WHERE j.object_id = l.object_id AND j.judged_by = :judged_by)
+      AND (CAST(:class_name AS text) IS NULL OR l.class_name = :class_name)
+    ORDER BY l.place, l.number, l.object_id
+    LIMIT :most
 )
 SELECT v.object_id::text AS id, v.class_name, v.status, v.standing_probability, v.error_radius_m, v.facing_deg, v.height_m,
        v.first_seen_at, v.last_seen_at, v.method, v.model_key, cardinality(v.evidence_image_ids) AS sightings,
-       ST_X(v.geom) AS lon, ST_Y(v.geom) AS lat, l.place, l.of_class
-FROM line l
-JOIN kryss.object_version v ON v.version = l.version
-WHERE NOT EXISTS (SELECT FROM judged j WHERE j.object_id = l.object_id AND j.judged_by = :judged_by)
-  AND (CAST(:class_name AS text) IS NULL OR l.class_name = :class_name)
-ORDER BY l.place, l.number
-LIMIT :most
+       ST_X(v.geom) AS lon, ST_Y(v.geom) AS lat, c.place,
+       (SELECT count(*) FROM frame f WHERE f.class_name = c.class_name) AS of_class
+FROM chosen c
+JOIN kryss.object_version v ON v.version = c.version
+ORDER BY c.place, c.number, c.object_id
 """
 )
 _JUDGED = text(
@@ -109,6 +110,12 @@ class Judgement:
     """In which it was given."""
 
 
+def _asked(connection: Connection, code: str, release: str, status: str) -> dict[str, Any]:
+    """Parameters of a query of a release; ``known`` is null, and nothing is found, where it is not recorded."""
+    known = connection.execute(_INSTANT, {"code": code, "release": release}).scalar()
+    return {"code": code, "known": known, "status": status}
+
+
 def next_objects(
     connection: Connection,
     code: str,
@@ -126,10 +133,8 @@ def next_objects(
     judges of the municipality share. ``place`` of ``of_class``: the object's place in the line of its class.
     """
     asked = {
-        "code": code,
-        "release": release,
+        **_asked(connection, code, release, status),
         "judged_by": judged_by,
-        "status": status,
         "class_name": class_name,
         "seed": code if seed is None else seed,
         "most": most,
@@ -139,13 +144,13 @@ def next_objects(
 
 def judgements(connection: Connection, code: str, release: str, status: str = "standing") -> list[Judgement]:
     """Every verdict that holds for a release, given in it or in an earlier one on a belief that has not changed since."""
-    rows = connection.execute(_JUDGED, {"code": code, "release": release, "status": status})
+    rows = connection.execute(_JUDGED, _asked(connection, code, release, status))
     return [Judgement(row.object_id, row.class_name, row.judged_by, row.verdict, row.note, row.release) for row in rows]
 
 
 def population(connection: Connection, code: str, release: str, status: str = "standing") -> dict[str, int]:
     """The objects of a release at an intersection, with this status, by class."""
-    rows = connection.execute(_POPULATION, {"code": code, "release": release, "status": status})
+    rows = connection.execute(_POPULATION, _asked(connection, code, release, status))
     return {row.class_name: row.objects for row in rows}
 
 
