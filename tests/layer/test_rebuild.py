@@ -152,8 +152,19 @@ def test_a_release_of_schema_1_says_that_it_cannot_come_again(town, store, tmp_p
     engine = create_engine(database_url.replace("postgresql:", "postgresql+psycopg2:"), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("UPDATE kryss.release SET inputs = '{}'"))
+    for which in ({"name": "2025-06-11.1"}, {"as_of": SUMMER}):
+        with pytest.raises(LayerError, match=r"release 2025-06-11\.1 of 9999 was recorded before schema 2"):
+            again(store, tmp_path, **which)
+    town.believe(store, town.in_2026())
+    town.publish(store, tmp_path / "shelf", NEXT_SPRING)
     with pytest.raises(LayerError, match=r"release 2025-06-11\.1 of 9999 was recorded before schema 2"):
-        again(store, tmp_path, name="2025-06-11.1")
+        again(store, tmp_path, as_of=SUMMER)
+    with pytest.raises(LayerError, match=r"release 2025-06-11\.1 of 9999 was recorded before schema 2"):
+        again(store, tmp_path, name="2026-05-21.1")  # its changes are told against that one
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE kryss.release SET inputs = jsonb_set(inputs, '{inputs,mood}', '1') WHERE inputs <> '{}'"))
+    with pytest.raises(LayerError, match="cannot be read by this version of Kryss, which writes schema 2"):
+        again(store, tmp_path, name="2026-05-21.1")
 
 
 def test_a_folder_that_is_there_is_not_written_over_and_nothing_is_left_of_a_failure(published, tmp_path, monkeypatch):

@@ -295,6 +295,17 @@ def test_objects_at_no_intersection_are_counted_and_left_out(town, store, tmp_pa
     assert (counts["objects"], counts["objects_at_no_intersection"]) == (4, 5)
 
 
+def test_what_has_no_place_on_the_map_is_left_out_with_its_reason(town, store, tmp_path):
+    lost = town.sign("x", "regulatory--stop--g1", 0, 0, lon=190.0)
+    town.believe(store, [*town.in_2025(), lost])
+    result = town.publish(store, tmp_path, SPRING)
+    assert len(result.left_out) == 1
+    assert lost.id in result.left_out[0]
+    assert result.release.objects == 9
+    assert validate(Path(result.url)) == []
+    assert town.publish(store, tmp_path, SPRING).left_out == result.left_out
+
+
 def test_assumed_sizes_are_those_positions_were_made_with(published):
     assert all(0.3 < item["properties"]["assumed_size_m"] < 2 for item in features(published.second / "objects.geojson"))
 

@@ -1,1 +1,1 @@
-"""The release: GeoJSON per intersection, changes, manifest, schema, page, and publishing them as one immutable dated folder."""
+"""The release: what the database believes as one immutable, dated folder of GeoJSON, changes, manifest, schema and page."""

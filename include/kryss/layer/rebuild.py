@@ -63,7 +63,7 @@ def rebuild(reader: Reader, code: str, target: Path, *, name: str | None = None,
     recorded = dict(reader.release_inputs(code))
     chosen = name if name is not None else _as_of(code, releases, recorded, as_of)
     system_at, told = _recorded(code, chosen, recorded)
-    edition = Edition.read(code, chosen, told)
+    edition = _edition(code, chosen, told)
     folder = target / chosen
     if folder.exists():
         raise LayerError(f"{folder} exists already; remove it or choose another folder")
@@ -96,6 +96,17 @@ def _recorded(code: str, name: str, recorded: Mapping[str, tuple[datetime, Json]
     return system_at, told
 
 
+def _edition(code: str, name: str, told: Json) -> Edition:
+    try:
+        return Edition.read(code, name, told)
+    except (KeyError, TypeError, ValueError) as error:
+        version = told.get("schema_version")
+        raise LayerError(
+            f"what release {name} of {code} was made from (schema {version}) cannot be read by this version of Kryss, "
+            f"which writes schema {SCHEMA_VERSION}: {type(error).__name__} {error}"
+        ) from error
+
+
 def _as_of(code: str, releases: Mapping[str, Release], recorded: Mapping[str, tuple[datetime, Json]], as_of: date | None) -> str:
     if as_of is None:
         raise LayerError("say which release: by its name or by a date")
@@ -109,7 +120,8 @@ def _as_of(code: str, releases: Mapping[str, Release], recorded: Mapping[str, tu
 def published_names(releases: Mapping[str, Release], recorded: Mapping[str, tuple[datetime, Json]]) -> list[str]:
     """Recorded releases less those whose writer died before anybody could see them, oldest first.
 
-    Of those, a later release on the same shelf does not know: it names an older one as its previous.
+    Of those, a later release on the same shelf does not know: it names an older one as its previous. Releases of schema 1 were
+    recorded only after they could be seen.
     """
     names = sorted(releases, key=name_key)
     previous = {name: recorded[name][1].get("previous") if name in recorded else None for name in names}
@@ -118,7 +130,7 @@ def published_names(releases: Mapping[str, Release], recorded: Mapping[str, tupl
     for position, name in enumerate(names):
         shelf = PurePosixPath(releases[name].url).parent
         later = [other for other in names[position + 1 :] if PurePosixPath(releases[other].url).parent == shelf]
-        if name in followed or not later:
+        if name in followed or not later or not recorded.get(name, (None, {}))[1]:
             seen.append(name)
     return seen
 
@@ -132,7 +144,7 @@ def _objects_and_areas(
     reader: Reader, code: str, name: str, recorded: Mapping[str, tuple[datetime, Json]], work: Path
 ) -> tuple[Path, Path]:
     known, told = _recorded(code, name, recorded)
-    rows = _rows(reader, Edition.read(code, name, told), known)
+    rows = _rows(reader, _edition(code, name, told), known)
     boxes = rows.summary().bboxes
     folder = work / "previous"
     folder.mkdir()

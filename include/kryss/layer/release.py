@@ -129,6 +129,8 @@ class PublishResult:
     """The changes in words, one line each; the last one counts those that are left out."""
     pruned: tuple[str, ...] = ()
     """Old releases that were taken away afterwards."""
+    left_out: tuple[str, ...] = ()
+    """What the release could not hold (no place in WGS84, for one), a line each with its reason."""
     not_pruned: str | None = None
     """Why old releases could not be taken away; the release is there all the same, and the next run tries again."""
 
@@ -207,10 +209,10 @@ def _publish(
             current = _released(shelf, newest)
             if not finished:
                 log.info("release %s of %s still holds: nothing changed", newest, shelf.code)
-                return PublishResult(current, True, {})
+                return PublishResult(current, True, {}, left_out=summary.left_out)
             log.info("release %s of %s: a run died before latest.json named it; finished", newest, shelf.code)
             told = _head(shelf, f"{newest}/{CHANGES}")
-            return PublishResult(current, False, told["counts"], tuple(told["summary"]))
+            return PublishResult(current, False, told["counts"], tuple(told["summary"]), left_out=summary.left_out)
         previous = None if newest is None or before is None else _data_of(shelf, newest, before, work)
         edition = Edition(
             code=municipality.code,
@@ -232,7 +234,7 @@ def _publish(
         shelf.add(edition.release, folder)
     _point(shelf, edition.release)
     log.info("release %s of %s: %s", release.name, shelf.code, {kind: count for kind, count in changes.counts.items() if count})
-    return PublishResult(release, False, dict(changes.counts), tuple(changes.lines))
+    return PublishResult(release, False, dict(changes.counts), tuple(changes.lines), left_out=summary.left_out)
 
 
 def write_data(rows: LayerRows, draft: Draft) -> LayerSummary:

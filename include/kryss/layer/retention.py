@@ -2,8 +2,8 @@
 
 A municipality's newest releases are kept, by number and by age against the newest one (never the clock's), and with them whatever
 ``latest.json`` names and each release that a kept one tells its changes against. That goes one step: a release that is kept only
-as the previous of another may name one that is gone, and there the chain of ``previous`` ends. The database can make any of them
-again (`kryss.layer.rebuild`).
+as the previous of another may name one that is gone, and there the chain of ``previous`` ends. The database can make them again
+(`kryss.layer.rebuild`), all but those of schema 1.
 """
 
 from __future__ import annotations
