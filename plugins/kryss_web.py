@@ -40,13 +40,14 @@ class LazyApp:
         await app(scope, receive, send)
 
 
-def _icon(colour: str) -> str:
-    """Two roads that cross, and the sign at the crossing."""
-    roads = "M3 9h5a2 2 0 0 0 2-2V3M3 15h5a2 2 0 0 1 2 2v4M21 15h-3a2 2 0 0 0-2 2v4"
-    sign = "M18 2.5 21.5 6 18 9.5 14.5 6zM18 9.5V12"
+def _icon(ground: str) -> str:
+    """Two roads that cross, and the sign at the crossing, on a ground of its own: Airflow's navigation is light, dark or blue."""
+    roads = "M4 9.5h3.5a2 2 0 0 0 2-2V4M4 14.5h3.5a2 2 0 0 1 2 2V20M20 14.5h-3.5a2 2 0 0 0-2 2V20"
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="{colour}" stroke-width="2" '
-        f'stroke-linecap="round" stroke-linejoin="round"><path d="{roads}"/><path d="{sign}"/></svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24">'
+        f'<rect x="1" y="1" width="22" height="22" rx="5" fill="{ground}"/>'
+        f'<path d="{roads}" fill="none" stroke="#fff" stroke-width="2" stroke-linecap="round"/>'
+        '<path d="m16.5 3.8 3.7 3.7-3.7 3.7-3.7-3.7z" fill="#ffd23f"/></svg>'
     )
     return f"data:image/svg+xml,{quote(svg)}"
 
@@ -63,7 +64,7 @@ class KryssPlugin(AirflowPlugin):
             "url_route": "kryss",
             "destination": "nav",
             "nav_top_level": True,
-            "icon": _icon("#52525b"),
-            "icon_dark_mode": _icon("#a1a1aa"),
+            "icon": _icon("#0a666c"),
+            "icon_dark_mode": _icon("#12848b"),
         }
     ]

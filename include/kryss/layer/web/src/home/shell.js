@@ -43,8 +43,10 @@ export function troubled(error) {
   return make("div.message", { role: "alert" }, make("p", {}, error.message), (login || again) && make("p", { style: "margin-top:8px" }, login || again));
 }
 
-const mark = () => svg("svg", { viewBox: "0 0 24 24", width: 22, height: 22, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true" },
-  svg("path", { d: "M3 9h5a2 2 0 0 0 2-2V3M3 15h5a2 2 0 0 1 2 2v4M21 15h-3a2 2 0 0 0-2 2v4" }), svg("path", { d: "M18 2.5 21.5 6 18 9.5 14.5 6zM18 9.5V12" }));
+const mark = () => svg("svg", { viewBox: "0 0 24 24", width: 22, height: 22, "aria-hidden": "true" },
+  svg("rect", { x: 1, y: 1, width: 22, height: 22, rx: 5, fill: "#0a666c" }),
+  svg("path", { d: "M4 9.5h3.5a2 2 0 0 0 2-2V4M4 14.5h3.5a2 2 0 0 1 2 2V20M20 14.5h-3.5a2 2 0 0 0-2 2V20", fill: "none", stroke: "#fff", "stroke-width": 2, "stroke-linecap": "round" }),
+  svg("path", { d: "m16.5 3.8 3.7 3.7-3.7 3.7-3.7-3.7z", fill: "#ffd23f" }));
 
 /**
  * The frame with an empty <main>, which is returned. `place`: "report" or "qa", the page this is of the municipality `code`;

@@ -47,10 +47,11 @@ function funnel(run) {
       dropped ? bar("dropped", dropped, boxMost, "lost", told(run.sightings_dropped)) : null),
     step("Objects",
       bar("new", objects.new ?? 0, most, "new"),
-      bar("changed", objects.changed ?? 0, most, "changed", told(run.reasons, WHY)),
+      bar("changed", objects.changed ?? 0, most, "changed"),
       bar("ended", objects.ended ?? 0, most, "lost"),
       objects.withdrawn ? bar("withdrawn", objects.withdrawn, most, "lost", told(run.lineage, LINEAGE)) : null,
-      bar("unchanged", objects.unchanged ?? 0, most, "calm", `${plural(run.objects_total ?? 0, "object")} in all, ${count(run.objects_assigned)} at ${plural(run.intersections ?? 0, "intersection")}`)));
+      bar("unchanged", objects.unchanged ?? 0, most, "calm", `${plural(run.objects_total ?? 0, "object")} in all, ${count(run.objects_assigned)} at ${plural(run.intersections ?? 0, "intersection")}`)),
+    total(run.reasons) ? make("p.quiet.why", {}, `Why it is believed anew: ${told(run.reasons, WHY)}`) : null);
 }
 
 const clock = (seconds) => (seconds >= 3600 ? `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min` : seconds >= 100 ? `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s` : `${Number(seconds).toFixed(1)} s`);
