@@ -36,7 +36,7 @@ examples:
   ./kryss validate .kryss/releases/5001/2026-05-21.1
   ./kryss validate https://layers.example.org/5001/2026-05-21.1
 
-exit status: 0 valid, 1 there are problems (one line each), 2 it could not be read
+exit status: 0 valid, 1 there are problems, one line each (that it cannot be read is one), 2 wrong use
 """
 REBUILD = """\
 Makes a past release again from what the database believed then, into DIR/<its name>/, and compares every file with what was
@@ -70,9 +70,16 @@ def rebuild_arguments(parser: argparse.ArgumentParser) -> None:
     _explained(parser, REBUILD)
     parser.add_argument("code", metavar="CODE", help="code of the municipality")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help="the newest release of this day or before")
+    which.add_argument("--as-of", type=_day, metavar="YYYY-MM-DD", help="the newest release of this day or before")
     which.add_argument("--release", metavar="YYYY-MM-DD.N", help="this release")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to put it into")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; give it as YYYY-MM-DD") from None
 
 
 def _explained(parser: argparse.ArgumentParser, text: str) -> None:
@@ -118,12 +125,12 @@ def run_rebuild(options: argparse.Namespace, database_url: str) -> int:
     """Makes a release again and says whether it is the same."""
     from kryss.layer.geojson import LayerError
     from kryss.layer.rebuild import rebuild
-    from kryss.store import open_store
+    from kryss.store import StoreError, open_store
 
     try:
         with _saying("rebuilding"), open_store(database_url).snapshot() as reader:
             again = rebuild(reader, options.code, options.out, name=options.release, as_of=options.as_of)
-    except (LayerError, OSError) as error:
+    except (LayerError, StoreError, OSError) as error:
         return _trouble("rebuild", error)
     print(f"{again.folder}: release {again.name} of {options.code}, as believed at {again.system_at.isoformat()}")
     for file, why in sorted(again.differences.items()):
