@@ -81,6 +81,20 @@ def test_signs_ship_with_their_licence():
     assert {f"{STOP}.svg", "regulatory--yield--g1.svg", "warning--children--g1.svg", "information--parking--g1.svg"} <= names
 
 
+def test_the_page_carries_the_licences_of_what_is_in_it():
+    text = pages.page(HEAD, [STOP]).decode()
+    notices = text[text.rindex('<script type="text/plain" id="licences">') :]
+    for told in (
+        "maplibre-gl 6.",
+        "MapLibre contributors",
+        "kdbush 4.",
+        "earcut 3.",
+        "mapillary_sprite_source 1.8.0",
+        "Copyright (c) 2015 mapillary",
+    ):
+        assert told in notices, told
+
+
 def test_no_registry_is_named_in_the_lock():
     lock = (WEB / "package-lock.json").read_text()
     assert '"resolved"' not in lock

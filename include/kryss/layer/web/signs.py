@@ -18,9 +18,12 @@ def pack(package: Path, target: Path) -> int:
     """How many pictures of ``package`` went into ``target``."""
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
     licence = (package / "LICENSE").read_text(encoding="utf-8")
+    notice = NOTICE.format(version=version, licence=licence)
+    # The page itself shows it too (vite.config.js).
+    target.with_name("NOTICE.signs.txt").write_text(notice, encoding="utf-8")
     files = {path.name: path.read_bytes() for path in sorted((package / "package_signs").glob("*.svg"))}
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bundle:
-        for name, data in {"NOTICE": NOTICE.format(version=version, licence=licence).encode(), **files}.items():
+        for name, data in {"NOTICE": notice.encode(), **files}.items():
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16

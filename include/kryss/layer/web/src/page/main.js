@@ -38,6 +38,7 @@ let details = { id: null };
 let shownRows = ROWS;
 let drawnPanel = "";
 let openFilters = false;
+let resting = 0;
 
 // ------------------------------------------------------------------------------------------------ words to the reader
 
@@ -338,7 +339,7 @@ const PANELS = {
         make("section.part", {}, make("dl.facts", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd.number", {}, short(value, 300))]))),
         ...(inside ? [inside] : []),
         make("section.part", {}, make("h3", {}, "Files"), make("ul.files", {}, file("objects.geojson.gz", "one Point an object"), file("intersections.geojson.gz", "with history and evidence"), file("areas.geojson.gz", "areas of intersections"), file("roads.geojson.gz", "their roads"), file("changes.geojson", "since the previous release"), file("manifest.json", "counts, origin, checksums"))),
-        make("section.part", {}, make("h3", {}, "Sources"), ...(Array.isArray(manifest.sources) ? manifest.sources : []).slice(0, 50).map((source) => make("p.source", {}, link(source?.url, short(source?.attribution, 400)), make("span.quiet", {}, ` ${[source?.title, source?.licence].filter(Boolean).map((text) => short(text)).join(", ")}`))), make("p.source.quiet", {}, "Pictures of signs: mapillary_sprite_source, © 2015 Mapillary, MIT licence. Map: MapLibre GL JS, BSD-3-Clause licence.")),
+        make("section.part", {}, make("h3", {}, "Sources"), ...(Array.isArray(manifest.sources) ? manifest.sources : []).slice(0, 50).map((source) => make("p.source", {}, link(source?.url, short(source?.attribution, 400)), make("span.quiet", {}, ` ${[source?.title, source?.licence].filter(Boolean).map((text) => short(text)).join(", ")}`))), make("p.source.quiet", {}, "Pictures of signs: mapillary_sprite_source, © 2015 Mapillary, MIT licence. Map: MapLibre GL JS, BSD-3-Clause licence."), make("details.licences", {}, make("summary", {}, "Licences of the software in this page"), make("pre", { tabindex: "0" }, $("licences")?.textContent.trim() ?? ""))),
         make("section.part", {}, make("h3", {}, "Keys"), make("dl.facts", {}, ...[["/", "search"], ["Escape", "close the details, stop the slider"], ["↑ ↓", "go through a list"], ["← →", "move the time slider by a day, or change the tab"], ["Arrows, + −", "move and zoom the map, when it has the focus"]].flatMap(([key, words]) => [make("dt", {}, key), make("dd", {}, words)]))),
       ];
     },
@@ -707,8 +708,12 @@ async function start() {
         nothing: () => (state.object || state.area) && change({ object: null, area: null }, true),
         moved: () => {
           if (!data) return;
-          tellAddress(false);
-          if (state.follow && state.tab === "objects") showLists();
+          // Telling it costs more than a frame, and browsers take some hundred a minute: once, when the map rests.
+          clearTimeout(resting);
+          resting = setTimeout(() => {
+            tellAddress(false);
+            if (state.follow && state.tab === "objects") showLists();
+          }, 150);
         },
       },
     });

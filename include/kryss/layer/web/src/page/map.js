@@ -525,6 +525,7 @@ export class MapView {
     const across = Math.ceil(view.wide / size + 2);
     g.fillStyle = this.colours.area;
     g.globalAlpha = 0.45;
+    g.beginPath();
     for (const area of this.areas) {
       const x = view.x(near(area.x, view.centre));
       const y = view.y(area.y);
@@ -532,8 +533,9 @@ export class MapView {
       const spot = Math.floor(y / size) * across + Math.floor(x / size);
       if (put[spot]) continue;
       put[spot] = 1;
-      g.fillRect(x - size / 2, y - size / 2, size, size);
+      g.rect(x - size / 2, y - size / 2, size, size);
     }
+    g.fill();
     g.globalAlpha = 1;
   }
 
