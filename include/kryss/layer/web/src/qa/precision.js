@@ -22,7 +22,7 @@ function headline({ overall, agreement, judges, status }) {
   const names = Object.keys(judges);
   const together = agreement.pairs ? `${plural(names.length, "person", "people")} judged; where two judged the same object they agree ${percent(agreement.share)} of the time (${count(agreement.agreeing)} of ${count(agreement.pairs)}${agreement.kappa === null ? "" : `, kappa ${agreement.kappa.toFixed(2)}`}).` : `${plural(names.length, "person", "people")} judged.`;
   return make("div.headline", {},
-    make("div", {}, make("div.big", { id: "overall" }, percent(overall.precision)), make("p", {}, `${range(overall)} at 95 %`)),
+    make("div", {}, make("div.big", { id: "overall" }, percent(overall.precision)), make("p", {}, `${range(overall)}, with 95 % confidence`)),
     make("p", {}, `of the ${plural(overall.objects, `${status} object`)} are right, by ${plural(overall.judged, "judged object")}: ${count(overall.right)} right, ${count(overall.wrong)} wrong, ${count(overall.unsure)} unsure${overall.disputed ? `, ${count(overall.disputed)} disputed` : ""}. Each class counts by its share of the release${overall.covered < 1 ? `; classes with a verdict hold ${percent(overall.covered)} of the objects` : ""}. ${together}`));
 }
 
