@@ -175,7 +175,23 @@ def _document(place: _Place, name: str) -> tuple[Json, bytes]:
         raise _UnreadableError(f"{name}: is not a JSON document: {error}") from None
     if not isinstance(document, dict):
         raise _UnreadableError(f"{name}: is not a JSON document: the top is a {type(document).__name__}, not an object")
+    if name_twice := _repeated(raw):
+        raise _UnreadableError(f"{name}: has two members {name_twice!r}: readers differ in which one counts")
     return document, raw
+
+
+def _repeated(raw: bytes) -> str | None:
+    """A name that occurs twice in one object (RFC 8259 section 4)."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> Json:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            found.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return members
+
+    json.loads(raw, object_pairs_hook=look)
+    return found[0] if found else None
 
 
 # -- the schema ---------------------------------------------------------------------------------------------------------------
@@ -436,7 +452,9 @@ class _Release:
                 yield f"{where}: is {'not ' if count else ''}preceded by a comma"
             count += 1
             try:
-                feature = orjson.loads(line[1:] if comma else line)
+                feature = orjson.loads(raw := line[1:].rstrip() if comma else line.rstrip())
+                if orjson.dumps(feature) != raw and (name_twice := _repeated(raw)):
+                    yield f"{where}: has two members {name_twice!r}: readers differ in which one counts"
             except ValueError as error:
                 self._broken.add(name)
                 yield f"{where}: is not JSON: {error}"
@@ -470,6 +488,8 @@ class _Release:
         """The collection without its features."""
         try:
             collection = orjson.loads(raw)
+            if name_twice := _repeated(raw):
+                yield f"{file}: has two members {name_twice!r}: readers differ in which one counts"
         except ValueError as error:
             self._broken.add(name)
             yield f"{file}: is not JSON before or after its features: {error}"
@@ -525,8 +545,8 @@ class _Release:
             yield "its properties are not those in intersections.geojson"
         elif known[8:16] != _digest(area):
             yield "its polygon is not that in intersections.geojson"
-        elif int.from_bytes(known[16:], "big") != standing:
-            yield f"object_count is {standing}, in intersections.geojson it is {int.from_bytes(known[16:], 'big')}"
+        elif known[16:] != _digest(standing):
+            yield f"object_count is {standing}, which is not that in intersections.geojson"
 
     def _intersection(self, feature: Json, box: _Box) -> Iterator[str]:
         members, properties = feature["geometry"]["geometries"], feature["properties"]
@@ -552,7 +572,7 @@ class _Release:
             self._nested_sum += _number(flat, point)
             self._counts["nested"] += 1
         told = _digest([*(properties[key] for key in ABOUT), *properties["centre"]])
-        self._junctions[feature["id"]] = told + _digest(area) + properties["object_count"].to_bytes(8, "big")
+        self._junctions[feature["id"]] = told + _digest(area) + _digest(properties["object_count"])
         self._with_roads[feature["id"]] = _digest([properties["name"], properties["speed_limit_kmh"]])
 
     def _object(self, feature: Json) -> Iterator[str]:
