@@ -29,12 +29,13 @@ def parse_url(url: str) -> URL:
 
 
 def make_engine(url: URL) -> Engine:
-    """An engine whose sessions speak UTC and whose errors do not repeat the values of statements."""
+    """An engine whose sessions speak UTC and UTF-8 and whose errors do not repeat the values of statements."""
     options = url.query.get("options", ())
     given = " ".join([options] if isinstance(options, str) else options)
     arguments: dict[str, Any] = {
         "options": f"{given} -c timezone=UTC".strip(),
         "application_name": "kryss",
+        "client_encoding": "UTF8",
         "connect_timeout": CONNECT_TIMEOUT_S,
     }
     return create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)

@@ -278,9 +278,10 @@ JUNCTION_VALUES: dict[str, Pieces] = {
 STANDING = "count(*) FILTER (WHERE v.status = 'standing') AS standing"
 GRID = "1e-7"
 AREA = (
-    f"CASE WHEN ST_IsValid(snapped.area) AND ST_GeometryType(snapped.area) = 'ST_Polygon' THEN snapped.area ELSE coalesce("
+    f"CASE WHEN ST_IsValid(snapped.area) AND NOT ST_IsEmpty(snapped.area) THEN snapped.area ELSE coalesce("
     f"(SELECT part.geom FROM ST_Dump(ST_ReducePrecision(i.area, {GRID})) AS part "
-    "WHERE ST_GeometryType(part.geom) = 'ST_Polygon' ORDER BY ST_Area(part.geom) DESC, part.path LIMIT 1), "
+    "WHERE ST_GeometryType(part.geom) = 'ST_Polygon' AND NOT ST_IsEmpty(part.geom) "
+    "ORDER BY ST_Area(part.geom) DESC, part.path LIMIT 1), "
     f"ST_Expand(ST_SnapToGrid(i.center, {GRID}), {GRID})) END"
 )
 """Rounded vertices where they make a valid polygon; else what is left on the grid, its largest part; of an area of less than a
@@ -342,6 +343,7 @@ class LayerRows:
 
     def objects(self, write: Write) -> int:
         """A Point Feature with flat properties for every object at an intersection; returns how many."""
+        self.summary()
         feature = _concat(
             "'{\"type\":\"Feature\",\"id\":\"'", "v.object_id", "'\",\"geometry\":{\"type\":\"Point\",\"coordinates\":['",
             LON, "','", LAT, "']},\"properties\":{'", *_object(FLAT, self._values()), "'}}'",
@@ -354,6 +356,7 @@ class LayerRows:
 
     def intersections(self, write: Write) -> int:
         """A Feature with a GeometryCollection for every intersection, with its objects and their history; returns how many."""
+        self.summary()
         entry = _concat("'{'", *_object(NESTED, self._values()), "'}'")
         point = _concat('\'{"type":"Point","coordinates":[\'', LON, "','", LAT, "']}'")
         members = (
@@ -388,6 +391,7 @@ class LayerRows:
 
     def areas(self, write: Write) -> int:
         """A Polygon Feature for every intersection; returns how many."""
+        self.summary()
         standing = f"SELECT a.intersection_id, {STANDING} {self._assigned()} GROUP BY a.intersection_id"
         properties = {
             **JUNCTION_VALUES,
@@ -409,6 +413,7 @@ class LayerRows:
 
     def roads(self, write: Write) -> int:
         """A MultiLineString Feature for every intersection with approaches; returns how many."""
+        self.summary()
         feature = _concat(
             "'{\"type\":\"Feature\",\"id\":'", "to_json(i.intersection_id)", "',\"geometry\":'", "ST_AsGeoJSON(i.lines, 7, 0)",
             "',\"properties\":{'", *_object(("id", "name", "speed_limit_kmh"), JUNCTION_VALUES), "'}}'",
@@ -416,7 +421,7 @@ class LayerRows:
         return self._copy(f'SELECT {feature} FROM ({self._lines()}) AS i ORDER BY i.intersection_id COLLATE "C"', write)
 
     def summary(self) -> LayerSummary:
-        """Counts and extents, from one pass over the beliefs; asked once."""
+        """Counts and extents, asked once. The features are asked for after it: it knows what is left out of them."""
         if self._summary is None:
             self._summary = self._summarise()
         return self._summary
@@ -490,7 +495,7 @@ class LayerRows:
         past = "lower(p.system) <= %(known)s::timestamptz" if self._past else "true"
         page = "'null'"
         if self._image_url is not None:
-            joined = f" || {IMAGE_KEY} || ".join(f"%(url_{n})s" for n in range(len(self._image_url.split("{key}"))))
+            joined = f" || {IMAGE_KEY} || ".join(f"%(url_{n})s::text" for n in range(len(self._image_url.split("{key}"))))
             page = f"CASE WHEN {IMAGE_KEY} IS NULL THEN 'null' ELSE to_json({joined})::text END"
         own = {"image_url": (page,), "history": (HISTORY.replace("{past}", past),)}
         return {**OBJECT_VALUES, **(LONG_EVIDENCE if self._long_evidence else {}), **own}
