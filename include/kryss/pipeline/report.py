@@ -86,6 +86,7 @@ def collect(run: Run) -> dict[str, Any]:
         "changes": first["export"].get("changes", []),
         "releases_removed": first["export"].get("pruned", []),
         "releases_not_removed": first["export"].get("not_pruned"),
+        "left_out": first["export"].get("left_out", []),
         "seconds": {name: round(sum(o["seconds"] for o in found), 1) for name, found in measured.items() if found},
         "wall_seconds": {name: _wall_s(found) for name, found in measured.items() if found},
         "missing": [name for name in STAGES if len(measured[name]) < expected[name]],
@@ -162,13 +163,15 @@ def table(summary: dict[str, Any]) -> str:
     head = f"{summary['name']} ({summary['code']}), run {summary['run']}"
     lines = [head, "-" * len(head)]
     lines += [f"{label:<18} {value!s:>{width}}  {note}".rstrip() for label, value, note in rows]
-    return "\n".join([*lines, *_old_release_lines(summary), *_held_back_lines(summary), *_takedown_lines(summary["takedown"])])
+    return "\n".join([*lines, *_release_lines(summary), *_held_back_lines(summary), *_takedown_lines(summary["takedown"])])
 
 
-def _old_release_lines(summary: dict[str, Any]) -> list[str]:
+def _release_lines(summary: dict[str, Any]) -> list[str]:
     gone, why = summary["releases_removed"], summary["releases_not_removed"]
-    lines = [f"old releases removed: {', '.join(gone)}"] if gone else []
-    return ["", *lines, *([f"old releases could not be removed: {why}"] if why else [])] if gone or why else []
+    lines = [f"left out of the release: {line}" for line in summary["left_out"]]
+    lines += [f"old releases removed: {', '.join(gone)}"] if gone else []
+    lines += [f"old releases could not be removed: {why}"] if why else []
+    return ["", *lines] if lines else []
 
 
 _ANSWERS = {

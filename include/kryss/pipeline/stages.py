@@ -685,4 +685,5 @@ def export(run: Run) -> dict[str, Any]:
         "counts": dict(published.changes),
         "pruned": list(published.pruned),
         "not_pruned": published.not_pruned,
+        "left_out": list(published.left_out),
     }
