@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from threading import Lock
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 PREFIX = "/kryss"
+BELOW = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+"""Path under which this Airflow is served, ``/airflow`` of ``https://example.org/airflow``; empty at the root of its host."""
 
 
 class LazyApp:
@@ -60,7 +63,7 @@ class KryssPlugin(AirflowPlugin):
     external_views: ClassVar[list[Any]] = [
         {
             "name": "Kryss",
-            "href": f"{PREFIX}/",
+            "href": f"{BELOW}{PREFIX}/",
             "url_route": "kryss",
             "destination": "nav",
             "nav_top_level": True,

@@ -70,6 +70,23 @@ print(json.dumps([[p.name for p in plugins if p.name == "kryss"], errors, prefix
     assert all(views[0][icon].startswith("data:image/svg+xml,%3Csvg") for icon in ("icon", "icon_dark_mode"))
 
 
+def test_an_airflow_that_is_served_below_a_path_has_its_pages_below_it_too() -> None:
+    code = """
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+import kryss_web
+app = FastAPI(root_path="/airflow")
+app.mount("/kryss", kryss_web.LazyApp())
+client = TestClient(app, base_url="https://example.org", follow_redirects=False)
+page, data = client.get("/airflow/kryss/qa/5001?a=1&b=2"), client.get("/airflow/kryss/api/municipalities")
+print(kryss_web.KryssPlugin.external_views[0]["href"], page.status_code, page.headers["location"], data.status_code, data.json())
+"""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}/include:{ROOT}/plugins", "AIRFLOW__API__BASE_URL": "https://example.org/airflow/"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    login = "/airflow/api/v2/auth/login?next=%2Fairflow%2Fkryss%2Fqa%2F5001%3Fa%3D1%26b%3D2"
+    assert done.stdout.strip().splitlines()[-1] == f"/airflow/kryss/ 302 {login} 401 {{'detail': 'Not authenticated'}}"
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run of a task, and the folder where its measurements lie."""
