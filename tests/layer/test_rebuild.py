@@ -136,6 +136,24 @@ def test_photos_that_were_removed_since_are_told(town, store, tmp_path):
     assert b'"103"' not in (made.folder / "intersections.geojson").read_bytes()
 
 
+def test_changes_against_a_release_whose_photos_were_removed_are_told(town, store, tmp_path):
+    """The release after a removal is whole, but the one before it, as it is known now, never had the photo."""
+    shown = [replace(town.in_2025()[0], evidence=(("101", 0), ("103", 0))), *town.in_2025()[1:]]
+    town.believe(store, shown)
+    town.publish(store, tmp_path / "shelf", SPRING)
+    with store.transaction("9999") as tx:
+        tx.remove_images(["103"], "deleted")
+    town.believe(store, [replace(shown[0], evidence=(("101", 0),)), *shown[1:]])
+    result = town.publish(store, tmp_path / "shelf", SUMMER)
+    assert not result.unchanged
+    made = again(store, tmp_path, name=result.name)
+    assert dict(made.differences) == {
+        "changes.geojson": "1 photo was removed since the release that it tells the changes against, from past beliefs too",
+        "changes.geojson.gz": "it packs changes.geojson",
+        "manifest.json": "it lists changes.geojson, changes.geojson.gz",
+    }
+
+
 def test_another_version_of_the_code_is_told(published, tmp_path, monkeypatch):
     monkeypatch.setattr(rebuild_module, "__version__", "9.9.9")
     monkeypatch.setattr("kryss.layer.release.page", lambda *_: b"another page")

@@ -79,7 +79,8 @@ def rebuild(reader: Reader, code: str, target: Path, *, name: str | None = None,
             previous = _objects_and_areas(reader, code, edition.previous, recorded, work)
         write_rest(rows, draft, summary, edition, previous)
         removed = reader.removed_since(code, system_at)
-        differences = _differences(draft, told, releases[chosen], removed)
+        before = removed if previous is None else reader.removed_since(code, recorded[str(edition.previous)][0])
+        differences = _differences(draft, told, releases[chosen], removed, before)
         (work / "release").rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -153,18 +154,21 @@ def _objects_and_areas(
     return folder / OBJECTS, folder / AREAS
 
 
-def _differences(draft: Draft, told: Json, release: Release, removed: int) -> dict[str, str]:
-    """Why each file that is not as it was published may differ."""
+def _differences(draft: Draft, told: Json, release: Release, removed: int, removed_before: int) -> dict[str, str]:
+    """Why each file that is not as it was published may differ. ``removed``: photos that went after the instant of the release;
+    ``removed_before``: after that of the one that its changes are told against."""
     before = {entry["name"]: entry["sha256"] for entry in told["files"]} | {MANIFEST: release.sha256}
     after = {name: entry.sha256 for name, entry in draft.entries.items()}
     odd = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    reasons = {name: _why(name, odd, before, after, told, removed) for name in odd - {MANIFEST}}
+    reasons = {name: _why(name, odd, before, after, told, removed, removed_before) for name in odd - {MANIFEST}}
     if MANIFEST in odd:
         reasons[MANIFEST] = f"it lists {', '.join(sorted(reasons))}" if reasons else _by_code(told)
     return dict(sorted(reasons.items()))
 
 
-def _why(name: str, odd: set[str], before: Mapping[str, str], after: Mapping[str, str], told: Json, removed: int) -> str:
+def _why(
+    name: str, odd: set[str], before: Mapping[str, str], after: Mapping[str, str], told: Json, removed: int, removed_before: int
+) -> str:
     if name not in after:
         return f"it was published and is not made now: {_by_code(told)}"
     if name not in before:
@@ -176,11 +180,16 @@ def _why(name: str, odd: set[str], before: Mapping[str, str], after: Mapping[str
         source = f"{name.rsplit('.', 1)[0]}.geojson"
         return f"it is made of {source}" if source in odd else "another version of the library that writes it"
     if name in (*DATA, CHANGES) and removed:
-        photos = "1 photo was" if removed == 1 else f"{removed} photos were"
-        return f"{photos} removed since, from past beliefs too"
+        return f"{_photos(removed)} removed since, from past beliefs too"
     if name == CHANGES and odd & {OBJECTS, AREAS, INTERSECTIONS}:
         return f"it tells of {OBJECTS}"
+    if name == CHANGES and removed_before:
+        return f"{_photos(removed_before)} removed since the release that it tells the changes against, from past beliefs too"
     return _by_code(told)
+
+
+def _photos(number: int) -> str:
+    return "1 photo was" if number == 1 else f"{number} photos were"
 
 
 def _by_code(told: Json) -> str:
