@@ -275,6 +275,19 @@ def test_a_pointer_to_a_missing_release_stops_with_what_to_do(town, store, tmp_p
         town.publish(store, tmp_path, SPRING)
 
 
+def test_a_folder_that_somebody_took_away_is_named_no_longer_from_the_next_night_on(town, store, tmp_path):
+    """As docs/operations.md advises after a takedown."""
+    town.believe(store, town.in_2025())
+    old = town.publish(store, tmp_path, SPRING)
+    town.believe(store, town.in_2026())
+    town.publish(store, tmp_path, NEXT_SPRING)
+    shutil.rmtree(old.url)
+    pointer = json.loads((tmp_path / "9999" / "latest.json").read_text())
+    assert town.publish(store, tmp_path, NEXT_SPRING).unchanged
+    assert json.loads((tmp_path / "9999" / "latest.json").read_text()) == {**pointer, "releases": ["2026-05-21.1"]}
+    assert validate(tmp_path / "9999") == []
+
+
 def test_a_damaged_previous_release_stops_with_what_to_do(town, store, tmp_path):
     town.believe(store, town.in_2025())
     first = Path(town.publish(store, tmp_path, SPRING).url)

@@ -319,6 +319,9 @@ def _settle(shelf: Shelf) -> tuple[str | None, bool]:
     if not names:
         return None, False
     if pointer is not None and pointer["release"] == names[-1]:
+        there = [name for name in pointer.get("releases", ()) if name in names]
+        if there != pointer.get("releases", there):  # somebody took folders away, after a takedown for one
+            shelf.point({**pointer, "releases": there})
         return names[-1], False
     _point(shelf, names[-1])
     return names[-1], True
