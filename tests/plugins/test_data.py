@@ -83,6 +83,24 @@ def test_a_page_that_somebody_put_into_the_storage_is_not_run(site: Any) -> None
         stored.write_bytes(before)
 
 
+def test_a_page_that_somebody_added_to_a_release_does_not_run(site: Any) -> None:
+    folder = site.releases / "beta" / "2020-01-02.1"
+    folder.mkdir()
+    files = []
+    for name, body in (
+        ("other.html", b"<script>steal()</script>"),
+        ("more.html.gz", gzip.compress(b"<script>steal()</script>")),
+        ("more.html", b""),
+    ):
+        (folder / name).write_bytes(body)
+        files.append({"name": name, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()})
+    (folder / "manifest.json").write_text(json.dumps({"schema_version": "2.0.0", "files": files}))
+    for name in ("other.html", "more.html"):
+        answer = site.ask("admin", f"/kryss/layer/beta/2020-01-02.1/{name}", headers={"Accept-Encoding": "gzip"})
+        assert answer.status_code == 200 and "steal()" in answer.text
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox; frame-ancestors 'self'"
+
+
 def test_a_page_of_schema_1_runs_in_a_box(site: Any) -> None:
     old = site.releases / "beta" / "2020-01-01.1"
     old.mkdir()

@@ -195,3 +195,60 @@ def covered(truth: Sequence[tuple[float, float, int]], times: int = 3000) -> flo
 def test_the_interval_over_all_holds_the_truth_about_as_often_as_it_says(truth: list[tuple[float, float, int]]) -> None:
     """Counts are whole, so no interval hits 95 % exactly: Wilson's own holds 92.3 % at 16 draws of a half."""
     assert covered(truth, 1000 if len(truth) > 10 else 3000) >= 0.915
+
+
+def test_what_changed_or_came_since_the_sample_was_judged_waits_for_a_verdict(alfa: Any, made: Any, connect: Any) -> None:
+    """Else a night that spoils a third of the layer would keep the precision of the other two thirds."""
+    first = alfa(made.objects())
+    with connect() as connection:
+        lights = verdicts.next_objects(connection, "alfa", first, "eva", class_name=made.LIGHT, most=6)
+        for one in lights:
+            verdicts.record(connection, "alfa", first, one["id"], "right", "eva")
+        assert verdicts.waiting(connection, "alfa", first) == {}, "nobody was asked about the places behind the last verdict"
+    spoilt = {lights[1]["id"], lights[3]["id"]}
+    believed = [replace(one, error_radius_m=1.5) if one.id in spoilt else one for one in made.objects()]
+    second = alfa([*believed, *(made.sign(f"new light {n}", made.LIGHT) for n in range(40))], date(2026, 5, 22))
+    with connect() as connection:
+        asked = verdicts.next_objects(connection, "alfa", second, "eva", class_name=made.LIGHT, most=50)
+        held = {one.object_id for one in verdicts.judgements(connection, "alfa", second)}
+        everything = verdicts.next_objects(connection, "alfa", second, "nobody", class_name=made.LIGHT, most=50)
+        last = max(one["place"] for one in everything if one["id"] in held)
+        front = [one["id"] for one in asked if one["place"] < last]
+        assert spoilt & set(front) and set(front) - spoilt, "of the sample some changed and some are new"
+        assert verdicts.waiting(connection, "alfa", second) == {made.LIGHT: len(front)}
+        assert [one["id"] for one in asked[: len(front)]] == front, "they are asked about first"
+        for object_id in front:
+            verdicts.record(connection, "alfa", second, object_id, "wrong", "eva")
+        assert verdicts.waiting(connection, "alfa", second) == {}
+        assert verdicts.waiting(connection, "alfa", first) == {}, "what was said of the first release stands"
+
+
+def test_what_waits_widens_the_interval_to_where_it_is_all_wrong_and_all_right() -> None:
+    judged = [*said("a", 18, 2), *said("b", 9, 1)]
+    population = {"a": 900, "b": 100}
+    settled, shaken = precision(judged, population, {}), precision(judged, population, {"a": 10, "unseen": 4})
+    line = shaken["classes"][0]
+    assert (line["waiting"], line["precision"]) == (10, 0.9)
+    assert (line["low"], line["high"]) == pytest.approx((wilson(18, 30)[0], wilson(28, 30)[1]), abs=1e-4)
+    assert shaken["classes"][1] == settled["classes"][1]
+    assert shaken["overall"]["waiting"] == 10 and shaken["overall"]["precision"] == settled["overall"]["precision"]
+    assert shaken["overall"]["low"] < settled["overall"]["low"] - 0.1
+    assert shaken["overall"]["high"] >= settled["overall"]["high"] - 0.01
+
+
+def test_a_night_that_spoils_the_layer_does_not_keep_its_good_interval() -> None:
+    """Nineteen in twenty are right; then four in ten are believed anew, all wrongly."""
+    rng = np.random.default_rng(5)
+    hits = stale_hits = 0
+    for _ in range(400):
+        right = rng.random(60) < 0.95
+        spoilt = rng.random(60) < 0.4
+        kept = right[~spoilt]
+        told = said("a", int(kept.sum()), int((~kept).sum()))
+        truth = 0.95 * 0.6
+        for waiting in ({"a": int(spoilt.sum())}, {}):
+            overall = precision(told, {"a": 5000}, waiting)["overall"]
+            hit = overall["low"] <= truth <= overall["high"]
+            hits, stale_hits = (hits + hit, stale_hits) if waiting else (hits, stale_hits + hit)
+    assert hits >= 0.95 * 400
+    assert stale_hits < 0.05 * 400, "the verdicts that are left alone say nothing of it"

@@ -50,12 +50,16 @@ def stratified_wilson(strata: Sequence[tuple[int, int, float]], confidence: floa
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def precision(judgements: Iterable[Judgement], population: Mapping[str, int]) -> dict[str, Any]:
+def precision(
+    judgements: Iterable[Judgement], population: Mapping[str, int], waiting: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The state of the quality check of a release.
 
     An object that several people judged counts once, by what most of them said of right and wrong; where they are even it is
     ``disputed`` and, like ``unsure``, in no precision. ``population``: objects of the release by class.
-    ``covered``: share of the objects whose class has a verdict, to which the precision over all refers.
+    ``covered``: share of the objects whose class has a verdict, to which the precision over all refers. ``waiting``: objects of
+    the sample, by class, that changed or came since it was judged: an interval reaches from where all of them are wrong to where
+    all are right, as those that did not change say nothing of them.
     """
     by_object: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for one in judgements:
@@ -70,7 +74,8 @@ def precision(judgements: Iterable[Judgement], population: Mapping[str, int]) ->
         decided = counts["right"] + counts["wrong"]
         line: dict[str, Any] = {"class": name, "objects": population.get(name, 0), "judged": sum(counts.values())}
         line |= {outcome: counts[outcome] for outcome in ("right", "wrong", "unsure", "disputed")}
-        line |= _estimate(counts["right"] / decided, wilson(counts["right"], decided)) if decided else _estimate(None, None)
+        line["waiting"] = (waiting or {}).get(name, 0)
+        line |= _estimate(counts["right"] / decided, _class_interval(line)) if decided else _estimate(None, None)
         classes.append(line)
     return {
         "confidence": CONFIDENCE,
@@ -87,6 +92,11 @@ def _estimate(value: float | None, interval: tuple[float, float] | None) -> dict
     return {name: None if number is None else round(number, 4) for name, number in rounded.items()}
 
 
+def _class_interval(line: Mapping[str, Any]) -> tuple[float, float]:
+    judged = line["right"] + line["wrong"] + line["waiting"]
+    return wilson(line["right"], judged)[0], wilson(line["right"] + line["waiting"], judged)[1]
+
+
 def _outcome(found: Sequence[Judgement]) -> str:
     said = Counter(one.verdict for one in found)
     if said["right"] == said["wrong"]:
@@ -97,12 +107,23 @@ def _outcome(found: Sequence[Judgement]) -> str:
 def _overall(classes: Sequence[Mapping[str, Any]], objects: int) -> dict[str, Any]:
     known = [line for line in classes if line["right"] + line["wrong"] and line["objects"]]
     covered = sum(line["objects"] for line in known)
-    total = {name: sum(line[name] for line in classes) for name in ("judged", "right", "wrong", "unsure", "disputed")}
+    total = {name: sum(line[name] for line in classes) for name in ("judged", "right", "wrong", "unsure", "disputed", "waiting")}
     if not covered:
         return {"objects": objects, **total, "covered": 0.0, **_estimate(None, None)}
-    strata = [(line["right"], line["right"] + line["wrong"], line["objects"] / covered) for line in known]
-    value = min(sum(weight * right / judged for right, judged, weight in strata), 1.0)
-    return {"objects": objects, **total, "covered": round(covered / objects, 4), **_estimate(value, stratified_wilson(strata))}
+    weights = [line["objects"] / covered for line in known]
+    value = min(
+        sum(weight * line["right"] / (line["right"] + line["wrong"]) for line, weight in zip(known, weights, strict=True)), 1.0
+    )
+    low, high = (
+        stratified_wilson(
+            [
+                (line["right"] + good * line["waiting"], line["right"] + line["wrong"] + line["waiting"], weight)
+                for line, weight in zip(known, weights, strict=True)
+            ]
+        )[good]
+        for good in (0, 1)
+    )
+    return {"objects": objects, **total, "covered": round(covered / objects, 4), **_estimate(value, (low, high))}
 
 
 def _judges(by_object: Mapping[tuple[str, str], Sequence[Judgement]]) -> dict[str, int]:

@@ -3,7 +3,9 @@
 An object keeps its place in the line from release to release: within its class, objects are ordered by a hash of their id, and
 those at the front are judged (permanent random numbers; Ohlsson, "Coordination of samples using permanent random numbers",
 1995). The front of the line of a class is a simple random sample of it in every release, and a verdict from an earlier release
-still counts as long as the belief it judged is the one that is published: the same row of ``object_version``.
+still counts as long as the belief it judged is the one that is published: the same row of ``object_version``. What changed or
+came since, and has its place in that front, waits for a verdict (`waiting`): without it, those that are judged are no random
+sample, but the ones that did not change.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ WITH frame AS MATERIALIZED (
 ),
 judged AS (
     SELECT DISTINCT ON (d.object_id, d.judged_by)
-           d.object_id, d.judged_by, d.verdict, d.note, d.release, d.judged_at, f.class_name
+           d.object_id, d.judged_by, d.verdict, d.note, d.release, d.judged_at, f.class_name, e.system_at
     FROM kryss.verdict d
     JOIN frame f ON f.object_id = d.object_id
     JOIN kryss.release e ON e.code = d.code AND e.name = d.release AND e.system_at <= CAST(:known AS timestamptz)
@@ -41,15 +43,18 @@ judged AS (
     ORDER BY d.object_id, d.judged_by, e.system_at DESC, d.judged_at DESC
 )
 """
-_NEXT = text(
-    _FRAME
-    + """,
+_LINE = """,
 numbered AS (
     SELECT f.*, ('x' || left(md5(:seed || f.object_id::text), 16))::bit(64)::bigint AS number FROM frame f
 ),
 line AS (
     SELECT n.*, row_number() OVER (PARTITION BY n.class_name ORDER BY n.number, n.object_id) AS place FROM numbered n
-),
+)
+"""
+_NEXT = text(
+    _FRAME
+    + _LINE
+    + """,
 chosen AS (
     SELECT l.* FROM line l
     WHERE NOT EXISTS (SELECT FROM judged j WHERE j.object_id = l.object_id AND j.judged_by = :judged_by)
@@ -71,6 +76,23 @@ _JUDGED = text(
     + """
 SELECT object_id::text AS object_id, judged_by, verdict, note, release, judged_at, class_name FROM judged
 ORDER BY judged_at, object_id, judged_by
+"""
+)
+# Of a class, what is believed anew since the earliest of its verdicts, before the last place that has one.
+_WAITING = text(
+    _FRAME
+    + _LINE
+    + """,
+reached AS (
+    SELECT l.class_name, max(l.place) AS place, min(j.system_at) AS since
+    FROM line l JOIN judged j ON j.object_id = l.object_id GROUP BY l.class_name
+)
+SELECT l.class_name, count(*) AS objects
+FROM line l
+JOIN reached r ON r.class_name = l.class_name AND l.place < r.place
+JOIN kryss.object_version v ON v.version = l.version AND lower(v.system) > r.since
+WHERE NOT EXISTS (SELECT FROM judged j WHERE j.object_id = l.object_id)
+GROUP BY l.class_name ORDER BY l.class_name
 """
 )
 _POPULATION = text(_FRAME + "SELECT class_name, count(*) AS objects FROM frame GROUP BY class_name ORDER BY class_name")
@@ -151,6 +173,12 @@ def judgements(connection: Connection, code: str, release: str, status: str = "s
 def population(connection: Connection, code: str, release: str, status: str = "standing") -> dict[str, int]:
     """The objects of a release at an intersection, with this status, by class."""
     rows = connection.execute(_POPULATION, _asked(connection, code, release, status))
+    return {row.class_name: row.objects for row in rows}
+
+
+def waiting(connection: Connection, code: str, release: str, status: str = "standing") -> dict[str, int]:
+    """By class, the objects of the sample that changed or came since it was judged, and that nobody has judged since."""
+    rows = connection.execute(_WAITING, {**_asked(connection, code, release, status), "seed": code})
     return {row.class_name: row.objects for row in rows}
 
 
