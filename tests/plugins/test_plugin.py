@@ -178,10 +178,12 @@ refresh()
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_real_run_of_a_dag_shows_the_links_and_they_lead_to_pages(tmp_path: Path, made: Any) -> None:
-    from kryss.services import airflow, control
+    from kryss.services import airflow, control, ports
     from kryss.store import open_store
 
     home = tmp_path / "home"
+    (home / "airflow").mkdir(parents=True)
+    ports.claim_port(home / "airflow" / "port", 28400)  # not the one that an Airflow of somebody else starts at meanwhile
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "links.py").write_text(DAG)
     env = {name: value for name, value in os.environ.items() if not name.startswith("KRYSS_")}
