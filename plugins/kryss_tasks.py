@@ -49,6 +49,7 @@ class Approval(ApprovalOperator):
         from kryss.pipeline import checks, report, stages
 
         run = current_run(self.code)
+        report.forget_answer(run)
         report.collect(run)  # the page that the question leads to
         now = datetime.now(UTC)
         self.response_timeout = self.patience(run.config.approval_hours, run.config.schedule if self.code else None, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -230,6 +231,63 @@ def test_the_report_says_what_became_of_the_question(
     assert told in text
     assert "implausible against release 2026-05-01.1" in text
     assert summary["check"]["reasons"][0] in text
+
+
+def test_an_answer_is_none_to_what_is_found_or_asked_later(place: Any) -> None:
+    """Somebody rejects, mends the roads, and clears the run's check: now the export has to be there."""
+    stages.export(night(place, 1))
+    objects = place.objects()
+    believe(place, half_gone(place))
+    run = night(place, 2)
+    stages.check(run)
+    report.keep_answer(run, "rejected", "ada")
+    report.forget_answer(run)
+    assert report.collect(run)["approval"] is None, "it is asked again"
+    report.keep_answer(run, "rejected", "ada")
+    assert "export" not in report.collect(run)["missing"]
+    time.sleep(0.01)
+    believe(place, objects)
+    assert stages.check(run)["reasons"] == []
+    summary = report.collect(run)
+    assert summary["approval"] is None
+    assert "export" in summary["missing"]
+
+
+def test_a_stage_that_fails_the_second_time_is_not_told_by_what_the_first_did(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task of a run that ended well is cleared: unless the report noticed, the run would end well again."""
+    run = night(place, 1)
+    stages.check(run)
+    stages.export(run)
+    assert not {"check", "export"} & set(report.collect(run)["missing"])
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stages, "publish", full)
+    with pytest.raises(OSError, match="No space left"):
+        stages.export(run)
+    summary = report.collect(run)
+    assert "export" in summary["missing"] and "check" not in summary["missing"]
+    assert summary["release"] is None
+
+
+@pytest.mark.parametrize("given", ["by position", "by name"])
+def test_of_a_shard_only_its_own_measurement_goes(place: Any, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    run, key = place.looked_at("shards", place.streets.images[:120])
+    shards = [part["shard"] for part in stages.plan(run, key)["shards"]]
+    for shard in shards:
+        run.state.write_json(f"{run.folder}/fetch-{shard}.json", {"stage": "fetch", "shard": shard})
+
+    def unreachable(*_: Any) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(stages, "client_for", unreachable)
+    with pytest.raises(ConnectionRefusedError):
+        stages.fetch(run, shards[0]) if given == "by position" else stages.fetch(run, shard=shards[0])
+    kept = [name.rsplit("/", 1)[1] for name in run.state.names(run.folder) if "/fetch-" in name]
+    assert len(shards) > 1 and kept == [f"fetch-{shard}.json" for shard in shards[1:]]
 
 
 def test_a_report_knows_when_its_run_was(place: Any) -> None:

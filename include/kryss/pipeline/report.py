@@ -28,6 +28,11 @@ def keep_answer(run: Run, answer: Answer, by: str | None) -> dict[str, Any]:
     return told
 
 
+def forget_answer(run: Run) -> None:
+    """Before the question is asked again: what was answered an earlier time is no answer to it."""
+    run.state.remove(f"{run.folder}/{APPROVAL}.json")
+
+
 def collect(run: Run) -> dict[str, Any]:
     """Gathers the measurements of a run into one document and keeps it as ``report.json`` beside them."""
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in (*STAGES, APPROVAL)}
@@ -43,6 +48,8 @@ def collect(run: Run) -> dict[str, Any]:
     if run.kind == "takedown":
         expected |= dict.fromkeys(LOOKING, 0)
     approval = next(iter(measured.pop(APPROVAL)), None)
+    if approval and approval["at"] < first["check"].get("ended_at", ""):
+        approval = None  # it answered what an earlier attempt had found
     if approval and approval["answer"] == "rejected":
         expected["export"] = 0
     summary = {

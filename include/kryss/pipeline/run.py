@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import wraps
+from inspect import signature
 from typing import Any, Concatenate, Literal, ParamSpec, get_args
 
 from kryss.config import MunicipalityConfig, Settings
@@ -79,17 +80,24 @@ def utc_now() -> str:
 
 
 def stage(name: str) -> Callable[[Callable[Concatenate[Run, P], dict[str, Any]]], Callable[Concatenate[Run, P], dict[str, Any]]]:
-    """Makes a function a stage: its counts and seconds are logged, kept for the report, and returned."""
+    """Makes a function a stage: its counts and seconds are logged, kept for the report, and returned.
+
+    Those of an earlier attempt go first: of a stage that failed the second time, the report must not tell what the first did.
+    """
 
     def decorate(function: Callable[Concatenate[Run, P], dict[str, Any]]) -> Callable[Concatenate[Run, P], dict[str, Any]]:
+        about = signature(function)
+
         @wraps(function)
         def wrapper(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+            shard = about.bind(run, *args, **kwargs).arguments.get("shard")
+            kept = f"{run.folder}/{name}{f'-{shard}' if shard else ''}.json"
+            run.state.remove(kept)
             began_at, started = utc_now(), time.perf_counter()
             outcome = function(run, *args, **kwargs)
             seconds = round(time.perf_counter() - started, 3)
             outcome = {"stage": name, **outcome, "seconds": seconds, "began_at": began_at, "ended_at": utc_now()}
-            part = f"-{outcome['shard']}" if "shard" in outcome else ""
-            run.state.write_json(f"{run.folder}/{name}{part}.json", outcome)
+            run.state.write_json(kept, outcome)
             log.info(
                 "%s %s: %s", run.code, name, {k: v for k, v in outcome.items() if k not in ("stage", "began_at", "ended_at")}
             )
