@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
-from kryss.layer.provenance import Source, attribution_text, known_source, licence_of, licence_text, own_photos
+from kryss.layer.provenance import Source, attribution_text, known_source, licence_of, licence_text, own_junctions, own_photos
 from kryss.layer.validate import problems_of
 
 MAPILLARY, NVDB, OSM, KARTVERKET = (known_source(key) for key in ("mapillary", "nvdb", "osm", "kartverket"))
@@ -27,6 +27,7 @@ def row(text: str, file: str) -> str:
         ([MAPILLARY], "CC-BY-SA-4.0"),
         ([own_photos("Rendered by Kryss", "Apache-2.0"), NVDB], "Apache-2.0 AND NLOD-1.0"),
         ([own_photos("Photos of the roads department"), NVDB], "LicenseRef-photos AND NLOD-1.0"),
+        ([MAPILLARY, own_junctions()], "CC-BY-SA-4.0 AND LicenseRef-roads"),
         ([], "NOASSERTION"),
     ],
 )
@@ -56,6 +57,12 @@ def test_a_licence_that_nobody_stated_is_not_made_up():
     assert "LicenseRef-photos" in row(text, "objects.*")
     assert "not known: no source was named" in row(text, "areas.*")
     assert "CC" not in row(text, "objects.*")
+
+
+def test_of_junctions_that_the_publisher_brought_no_licence_is_claimed():
+    text = licence_text([MAPILLARY, own_junctions()])
+    assert "LicenseRef-roads" in row(text, "areas.*") and "CC-BY-SA" not in row(text, "areas.*")
+    assert "- Junctions (see the publisher): what its credit in `ATTRIBUTION.md` says" in text
 
 
 def test_every_source_is_credited_in_its_own_words():

@@ -174,7 +174,8 @@ def test_the_credits_are_those_of_what_was_used(place: Any) -> None:
     photos = ("Mapillary street-level imagery", "photos")
     assert sources(boundary="kommuneinfo") == [photos, ("NVDB", "roads"), ("Kartverket", "boundary")]
     assert sources(roads="overpass", boundary="overpass:8") == [photos, ("OpenStreetMap", "roads")]
-    assert sources(roads="junctions", boundary="overpass") == [photos, ("OpenStreetMap", "boundary")]
+    assert sources(roads="junctions", boundary="overpass") == [photos, ("Junctions", "roads"), ("OpenStreetMap", "boundary")]
+    assert sources(roads="objects", boundary="area.geojson") == [photos]
     own = stages._sources(place.run.config.model_copy(update={"attribution": "me", "photos_licence": "MIT"}))[0]
     assert (own.attribution, own.spdx) == ("me", "MIT")
 

@@ -51,6 +51,11 @@ def own_photos(attribution: str, licence: str | None = None) -> Source:
     return Source("Photos", licence or "see the credit", attribution, spdx=licence)
 
 
+def own_junctions() -> Source:
+    """Junctions from a file of the publisher, who alone knows whose they are: no licence is claimed for what is made of them."""
+    return Source("Junctions", "see the publisher", "Junctions from a file of the publisher of this layer", gives="roads")
+
+
 @cache
 def _table() -> dict[str, Source]:
     lines = resources.files("kryss.layer").joinpath("sources.csv").read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from kryss import __version__
 from kryss.config import TIMEOUTS, ConfigError, MunicipalityConfig
 from kryss.imagery import MapillaryClient, PhotoStore, client_for, fetch_photos, list_images
-from kryss.layer.provenance import Source, known_source, own_photos
+from kryss.layer.provenance import Source, known_source, own_junctions, own_photos
 from kryss.layer.release import Inputs, publish, sizes_of
 from kryss.layer.storage import Shelf
 from kryss.model import Detection, Image, Municipality, PhotoResult, RejectedPose, Release, Sighting, StreetObject
@@ -617,7 +617,7 @@ def _sources(config: MunicipalityConfig) -> tuple[Source, ...]:
     own = config.attribution
     photos = own_photos(own, config.photos_licence) if own else known_source("mapillary")
     roads, boundary = SOURCES.get(config.roads), SOURCES.get(config.boundary.partition(":")[0])
-    given = [known_source(roads, "roads")] if roads else []
+    given = [known_source(roads, "roads")] if roads else [own_junctions()] if config.roads == "junctions" else []
     given += [known_source(boundary, "boundary")] if boundary and boundary != roads else []
     return (photos, *given)
 
