@@ -29,6 +29,8 @@ def test_the_shipped_municipalities_are_valid() -> None:
         ("municipalities: [{code: '1', name: A, color: red}]", ["color"]),
         ("municipalities: [{code: '1', name: A, schedule: nightly}]", ["schedule", "nightly"]),
         ("municipalities: [{code: '1', name: A}, {code: '1', name: B}]", ["municipalities.1", "twice"]),
+        ("municipalities: [{code: '-1', name: A}]", ["code", "-1"]),
+        ("municipalities: [{code: _a, name: A}]", ["code", "_a"]),
         ("municipalities: [{code: '1', name: A, formats: [shapefile]}]", ["formats", "shapefile"]),
         ("municipalities: [{code: '1', name: A, keep_releases: 0}]", ["keep_releases", "0"]),
         ("municipalities: [{code: '1', name: A, plausible: {lost: 2}}]", ["plausible.lost", "2"]),

@@ -94,7 +94,7 @@ class Plausible(_Strict):
 class MunicipalityConfig(_Strict):
     """One municipality: what is refreshed, when, from where, with what."""
 
-    code: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    code: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
     """Kryss's own key: in DAG ids, in PostGIS, in the folder of the releases."""
     source_code: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """The municipality's number in the road and boundary services, where it is not the code."""
