@@ -70,5 +70,8 @@ def test_evidence_of_an_object_that_was_never_known_is_none(store: Any, alfa: An
         assert evidence.evidence(connection, "beta", made.object_id("stop 0"), None) is None
         told = evidence.evidence(connection, "alfa", made.object_id("stop 0"), None)
         assert told is not None and {one["link"] for one in told["sightings"]} == {None}
+        template = "https://x.test/{z}/{key}?again={key}"  # as the release writes it: nothing but {key} is filled in
+        told = evidence.evidence(connection, "alfa", made.object_id("stop 0"), template)
+        assert told is not None and told["sightings"][0]["link"] == "https://x.test/{z}/101?again=101"
         assert evidence.photo_size(connection, "alfa", "104") == (960, 1280)
         assert evidence.photo_size(connection, "beta", "101") is None

@@ -78,7 +78,7 @@ def evidence(connection: Connection, code: str, object_id: str, image_url: str |
     missed = connection.execute(_MISSES, {**asked, "most": MAX_SIGHTINGS}).all()
 
     def link(row: Any) -> str | None:
-        return image_url.format(key=row.image_id) if image_url and row.is_photo else None
+        return image_url.replace("{key}", row.image_id) if image_url and row.is_photo else None
 
     def of_sighting(row: Any) -> dict[str, Any]:
         box = [row.box_left, row.box_top, row.box_right, row.box_bottom]
