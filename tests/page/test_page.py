@@ -282,6 +282,17 @@ def test_another_release_can_be_opened(visit):
     assert page.locator("#detail h2").inner_text() == "Stop"
 
 
+def test_releases_are_listed_newest_first_also_the_tenth_of_a_day(visit, site, root):
+    latest = json.loads((root / "9901" / "latest.json").read_text())
+    names = ["2025-06-12.1", "2026-05-21.2", "2026-05-21.10", "2026-05-22.1"]
+    site.answers["/9901/latest.json"] = (200, {}, json.dumps({**latest, "releases": names}).encode())
+    try:
+        page = visit(TOWN)
+    finally:
+        del site.answers["/9901/latest.json"]
+    assert page.evaluate("[...document.querySelectorAll('#release option')].map((one) => one.value)") == names[::-1]
+
+
 def test_the_address_holds_the_view(visit, site, until):
     page = visit(TOWN)
     page.get_by_label("Search objects").fill("turn")

@@ -173,6 +173,23 @@ def test_the_precision_that_is_shown_is_the_one_of_the_verdicts(visit: Any, site
     assert "88 %" in row and "53 % to 98 %" in row
 
 
+def test_what_waits_for_a_verdict_is_told_with_what_it_does_to_the_intervals(visit: Any, site: Any, made: Any) -> None:
+    page = visit("reader", "/kryss/qa/alfa")
+
+    def unsettled(route: Any) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["overall"] |= {"waiting": 3, "precision": 0.9, "low": 0.5, "high": 1.0}
+        route.fulfill(response=answer, json=told)
+
+    page.wait_for_selector(READY)
+    assert page.locator("#waiting").count() == 0
+    page.route("**/precision?*", unsettled)
+    page.reload()
+    page.wait_for_selector(READY)
+    assert "3 objects of the sample changed or came since it was judged" in page.locator("#waiting").inner_text()
+
+
 def test_the_report_tells_what_was_lost_and_why(visit: Any, site: Any, made: Any) -> None:
     page = visit("reader", f"/kryss/report/alfa/{made.RUN}")
     page.wait_for_selector(READY)

@@ -622,7 +622,7 @@ function showHead() {
   const told = [by.standing !== undefined ? `${count(by.standing)} standing, ${count(by.unconfirmed)} unconfirmed, ${count(by.ended)} ended` : null, Number.isFinite(manifest.counts?.intersections) ? plural(manifest.counts.intersections, "intersection") : null, manifest.photos_until ? `photos until ${day(manifest.photos_until)}` : null];
   $("summary").textContent = told.filter(Boolean).join(" · ");
   const now = slot.release ?? manifest.release ?? "this one";
-  const names = [...new Set([...(Array.isArray(latest?.releases) ? latest.releases.map(String) : []), now])].sort().reverse();
+  const names = [...new Set([...(Array.isArray(latest?.releases) ? latest.releases.map(String) : []), now])].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).reverse();
   const select = $("release");
   select.replaceChildren(...names.map((name) => make("option", { value: name, selected: name === now }, name === latest?.release ? `${name} (latest)` : name)));
   select.disabled = names.length < 2;
