@@ -291,6 +291,18 @@ def test_of_a_shard_only_its_own_measurement_goes(place: Any, monkeypatch: pytes
     assert len(shards) > 1 and kept == [f"fetch-{shard}.json" for shard in shards[1:]]
 
 
+def test_shards_of_an_earlier_plan_of_the_run_count_for_nothing(place: Any) -> None:
+    """A run is cleared from its first task on, and finds other photos than the first time."""
+    run, key = place.looked_at("cleared", place.streets.images[:120])
+    now = [part["shard"] for part in stages.plan(run, key)["shards"]]
+    told = {"seconds": 1.0, "began_at": "2026-05-04T02:00:00.000Z", "ended_at": "2026-05-04T02:00:01.000Z"}
+    for shard in ["earlier-0000", "earlier-0001", *now[1:]]:
+        run.state.write_json(f"{run.folder}/detect-{shard}.json", {"stage": "detect", "shard": shard, "detections": 7, **told})
+    summary = report.collect(run)
+    assert summary["detections"] == 7 * len(now[1:]) > 0
+    assert "detect" in summary["missing"]
+
+
 def test_a_report_knows_when_its_run_was(place: Any) -> None:
     run = night(place, 1)
     stages.check(run)

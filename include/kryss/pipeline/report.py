@@ -42,8 +42,10 @@ def collect(run: Run) -> dict[str, Any]:
             measured[outcome["stage"]].append(outcome)
     first = {name: (found[0] if found else {}) for name, found in measured.items()}
     began = first[FIRST[run.kind]]
-    shards = len(first["plan"].get("shards", []))
-    expected = {name: shards if name in ("fetch", "detect", "depth") else 1 for name in STAGES}
+    planned = {part["shard"] for part in first["plan"].get("shards", [])}
+    for name in LOOKING[1:]:  # those of an earlier plan of this run are no work of this one
+        measured[name] = [outcome for outcome in measured[name] if outcome["shard"] in planned]
+    expected = {name: len(planned) if name in ("fetch", "detect", "depth") else 1 for name in STAGES}
     expected |= {name: 0 for kind, name in FIRST.items() if kind != run.kind}
     if run.kind == "takedown":
         expected |= dict.fromkeys(LOOKING, 0)
