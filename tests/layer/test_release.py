@@ -24,6 +24,7 @@ import pytest
 
 from kryss.layer.geojson import LayerError
 from kryss.layer.provenance import Source, known_source
+from kryss.layer.rebuild import rebuild
 from kryss.layer.release import DATA, Edition
 from kryss.layer.storage import Shelf
 from kryss.layer.validate import validate
@@ -286,6 +287,25 @@ def test_a_folder_that_somebody_took_away_is_named_no_longer_from_the_next_night
     assert town.publish(store, tmp_path, NEXT_SPRING).unchanged
     assert json.loads((tmp_path / "9999" / "latest.json").read_text()) == {**pointer, "releases": ["2026-05-21.1"]}
     assert validate(tmp_path / "9999") == []
+
+
+def test_a_release_of_a_wrong_date_is_taken_back_by_removing_it_and_the_pointer(town, store, tmp_path):
+    """As docs/operations.md says: until then every right date lies before it."""
+    town.believe(store, town.in_2025())
+    town.publish(store, tmp_path, SPRING)
+    town.believe(store, town.in_2026())
+    wrong = town.publish(store, tmp_path, date(2099, 5, 21))
+    town.believe(store, town.in_2026()[1:])
+    with pytest.raises(LayerError, match=r"lies before the newest release 2099-05-21\.1"):
+        town.publish(store, tmp_path, NEXT_SPRING)
+    shutil.rmtree(wrong.url)
+    (tmp_path / "9999" / "latest.json").unlink()
+    right = town.publish(store, tmp_path, NEXT_SPRING)
+    assert (right.name, load(Path(right.url) / "manifest.json")["previous"]) == ("2026-05-21.1", "2025-06-11.1")
+    assert load(tmp_path / "9999" / "latest.json")["releases"] == ["2025-06-11.1", "2026-05-21.1"]
+    assert validate(tmp_path / "9999") == []
+    with store.snapshot() as reader:
+        assert rebuild(reader, "9999", tmp_path / "again", as_of=NEXT_SPRING).is_identical
 
 
 def test_a_damaged_previous_release_stops_with_what_to_do(town, store, tmp_path):
