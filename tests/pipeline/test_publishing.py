@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kryss.layer.storage import Shelf
 from kryss.layer.validate import validate
 from kryss.model import Intersection, StreetObject
 from kryss.pipeline import local, report, stages
@@ -118,6 +119,48 @@ def test_what_was_approved_is_history_and_does_not_ring_again(place: Any) -> Non
     outcome = stages.check(night(place, 3))
     assert outcome["reasons"] == []
     assert outcome["against"] == ["2026-05-02.1"]
+
+
+@pytest.mark.parametrize("how", ["published", "before the pointer"])
+def test_an_approved_export_that_died_is_finished_by_the_next_try_and_does_not_ring_again(
+    place: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    stages.export(night(place, 1))
+    believe(place, half_gone(place))
+    run = night(place, 2)
+    reasons = stages.check(run)["reasons"]
+    assert reasons
+    publish, point = stages.publish, Shelf.point
+
+    def publish_and_die(*given: Any, **options: Any) -> None:
+        publish(*given, **options)
+        raise ConnectionResetError
+
+    def die(*_: Any) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "publish", publish_and_die) if how == "published" else patch.setattr(Shelf, "point", die)
+        with pytest.raises(ConnectionResetError):
+            stages.export(run)
+    assert Shelf.point is point
+    assert latest(place) == ("2026-05-02.1" if how == "published" else "2026-05-01.1")
+    assert stages.export(run)["release"] == latest(place) == "2026-05-02.1"
+    assert stages.check(night(place, 3))["reasons"] == []
+
+
+def test_what_another_run_has_published_meanwhile_is_the_measure(place: Any) -> None:
+    """A takedown publishes while a person thinks; the answer comes later, and finds nothing left that is implausible."""
+    stages.export(night(place, 1))
+    believe(place, half_gone(place))
+    run = night(place, 2)
+    assert stages.check(run)["reasons"]
+    believe(place, half_gone(place)[1:])
+    other = night(place, 3, approve=True)
+    stages.check(other)
+    assert stages.export(other)["release"] == "2026-05-03.1"
+    assert stages.export(run)["unchanged"]
+    assert stages.check(night(place, 4))["reasons"] == []
 
 
 def test_an_approval_is_of_the_numbers_that_were_shown(place: Any) -> None:

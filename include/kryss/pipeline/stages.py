@@ -563,10 +563,11 @@ class Judgement:
     """Displacements since the last release."""
 
 
-def _judge(run: Run, known_now: Reader) -> Judgement:
+def _judge(run: Run, known_now: Reader, against: Sequence[str] = ()) -> Judgement:
+    """``against``: the releases to hold it against; none: the last ones, from the last that was approved on."""
     limits, shelf = run.config.plausible, Shelf(run.release_url, run.code)
-    names, approved = shelf.names()[-limits.releases :], _approved(run)
-    if approved in names:
+    names, approved = list(against) or shelf.names()[-limits.releases :], _approved(run)
+    if not against and approved in names:
         names = names[names.index(approved) :]
     trailing = [figures_of(manifest, name == approved) for name in names if (manifest := shelf.manifest(name))]
     layer, shift = layer_figures(known_now, run.code), None
@@ -622,6 +623,18 @@ def _sources(config: MunicipalityConfig) -> tuple[Source, ...]:
     return (photos, *given)
 
 
+def _other_reasons(run: Run, known_now: Reader) -> list[str]:
+    """Why what is believed now is implausible, other than what a person was asked about.
+
+    First against the releases of the question: an earlier try of this export may have added what was approved to the last ones.
+    If another run came between, it counts whether it is plausible now.
+    """
+    asked, there = checked(run), Shelf(run.release_url, run.code).names()
+    if set(asked["against"]) <= set(there) and not set(_judge(run, known_now, asked["against"]).reasons) - set(asked["reasons"]):
+        return []
+    return sorted(set(_judge(run, known_now).reasons) - set(asked["reasons"]))
+
+
 @stage("export")
 def export(run: Run) -> dict[str, Any]:
     """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds.
@@ -632,7 +645,7 @@ def export(run: Run) -> dict[str, Any]:
     config, shelf = run.config, Shelf(run.release_url, run.code)
     town, reasons = municipality(run), checked(run).get("reasons", [])
     with shelf.writing(), _snapshot(run, "export") as known_now:
-        if reasons and not run.approve and (others := set(_judge(run, known_now).reasons) - set(reasons)):
+        if reasons and not run.approve and (others := _other_reasons(run, known_now)):
             raise HeldBack(
                 f"release of {run.code} held back: another run changed it after the question: {'; '.join(sorted(others))}. "
                 "Run the refresh again"
@@ -675,7 +688,7 @@ def export(run: Run) -> dict[str, Any]:
             keep_days=config.keep_days,
             basemap_url=config.basemap_url,
         )
-    if reasons and not published.unchanged:
+    if reasons:  # also where an earlier try had published it, and died before it could say so here
         run.state.write_json(f"approved/{run.code}.json", {"release": published.name, "reasons": reasons})
     return {
         "release": published.name,
