@@ -149,6 +149,17 @@ def test_an_approved_export_that_died_is_finished_by_the_next_try_and_does_not_r
     assert stages.check(night(place, 3))["reasons"] == []
 
 
+def test_what_another_run_did_after_the_check_is_not_published_unseen(place: Any) -> None:
+    """A reprocess that ends between the check and the export of a refresh."""
+    stages.export(night(place, 1))
+    run = night(place, 2)
+    assert stages.check(run)["reasons"] == []
+    believe(place, half_gone(place))
+    with pytest.raises(HeldBack, match=r"changed it after the check: .*standing objects: "):
+        stages.export(run)
+    assert latest(place) == "2026-05-01.1"
+
+
 def test_what_another_run_has_published_meanwhile_is_the_measure(place: Any) -> None:
     """A takedown publishes while a person thinks; the answer comes later, and finds nothing left that is implausible."""
     stages.export(night(place, 1))

@@ -623,32 +623,34 @@ def _sources(config: MunicipalityConfig) -> tuple[Source, ...]:
     return (photos, *given)
 
 
-def _other_reasons(run: Run, known_now: Reader) -> list[str]:
-    """Why what is believed now is implausible, other than what a person was asked about.
+def _since_the_check(run: Run, known_now: Reader) -> list[str]:
+    """Why what is believed now is implausible, other than what the check has found: another run came between.
 
-    First against the releases of the question: an earlier try of this export may have added what was approved to the last ones.
-    If another run came between, it counts whether it is plausible now.
+    First against the releases of the check: an earlier try of this export may have added what it publishes to the last ones.
+    If others were published meanwhile, it counts whether it is plausible now.
     """
-    asked, there = checked(run), Shelf(run.release_url, run.code).names()
-    if set(asked["against"]) <= set(there) and not set(_judge(run, known_now, asked["against"]).reasons) - set(asked["reasons"]):
+    told, there = checked(run), Shelf(run.release_url, run.code).names()
+    if not told:
         return []
-    return sorted(set(_judge(run, known_now).reasons) - set(asked["reasons"]))
+    if set(told["against"]) <= set(there) and not set(_judge(run, known_now, told["against"]).reasons) - set(told["reasons"]):
+        return []
+    return sorted(set(_judge(run, known_now).reasons) - set(told["reasons"]))
 
 
 @stage("export")
 def export(run: Run) -> dict[str, Any]:
     """Publishes the layer as a dated release, unless it equals the last one; the database records which instant it holds.
 
-    What a person approved is published as it was when they were asked: where another run has made it implausible in another way
-    since, it is held back again.
+    What was checked, or approved, is published as it was then: where another run has made it implausible, or so in another way,
+    since, it is held back.
     """
     config, shelf = run.config, Shelf(run.release_url, run.code)
     town, reasons = municipality(run), checked(run).get("reasons", [])
     with shelf.writing(), _snapshot(run, "export") as known_now:
-        if reasons and not run.approve and (others := _other_reasons(run, known_now)):
+        if not run.approve and (others := _since_the_check(run, known_now)):
             raise HeldBack(
-                f"release of {run.code} held back: another run changed it after the question: {'; '.join(sorted(others))}. "
-                "Run the refresh again"
+                f"release of {run.code} held back: another run changed it after the {'question' if reasons else 'check'}: "
+                f"{'; '.join(others)}. Run the refresh again"
             )
         looks = photos_believed(known_now, run.code)
         inputs = Inputs(
