@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (85, 85, 85)
 """Standing, unconfirmed, ended: of the colours that Okabe and Ito chose to be told apart by everybody."""
 PROGRAM = r"""
 import json, os, sys
-from qgis.core import (QgsApplication, QgsCoordinateReferenceSystem, QgsCoordinateTransform, QgsMapRendererParallelJob,
-    QgsMapSettings, QgsProject, QgsRectangle, QgsVectorLayer)
+from qgis.core import (QgsApplication, QgsCoordinateReferenceSystem, QgsCoordinateTransform, QgsExpression, QgsExpressionContext,
+    QgsExpressionContextUtils, QgsMapRendererParallelJob, QgsMapSettings, QgsProject, QgsRectangle, QgsVectorLayer)
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
@@ -37,6 +38,13 @@ log = []
 application.messageLog().messageReceived.connect(lambda text, tag, level: log.append(f"{tag}: {text}"))
 told = {}
 layers = []
+
+def tips(layer):
+    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(layer))
+    for feature in layer.getFeatures():
+        context.setFeature(feature)
+        yield QgsExpression.replaceExpressionText(layer.mapTipTemplate(), context)
+
 for name in ("objects", "roads", "areas", "changes", "intersections"):
     layer = QgsVectorLayer(f"{folder}/{name}.geojson", name, "ogr")
     words, styled = layer.loadDefaultStyle()
@@ -45,7 +53,7 @@ for name in ("objects", "roads", "areas", "changes", "intersections"):
         "renderer": layer.renderer().type() if layer.renderer() else None,
         "fields": {field.name(): field.typeName() for field in layer.fields()},
         "symbols": [item.label() for item in layer.renderer().legendSymbolItems()] if layer.renderer() else [],
-        "temporal": layer.temporalProperties().isActive(), "labels": layer.labelsEnabled(),
+        "temporal": layer.temporalProperties().isActive(), "labels": layer.labelsEnabled(), "tips": list(tips(layer)),
     }
     if name in ("objects", "roads", "areas"):
         layers.append(layer)
@@ -134,6 +142,19 @@ def test_the_map_shows_each_status_and_large_scales_show_the_error(published, tm
     near, far = (colours(tmp_path / name) for name in ("near.png", "far.png"))
     tint = [colour for colour, count in near.items() if count > 2000 and count > 100 * far[colour] and min(colour) > 200]
     assert tint, "the ellipses of error tint the map at 1:500 and not at 1:5000"
+
+
+def test_names_of_others_are_no_markup_in_what_shows_under_the_mouse(town, store, tmp_path):
+    """Anybody may name a road in OpenStreetMap, and QGIS shows such tips as HTML."""
+    hostile = "<script>alert(1)</script> & <img src=x>"
+    objects = [replace(town.in_2025()[0], class_name=f"regulatory--{hostile}"), *town.in_2025()[1:]]
+    town.believe(store, objects, intersections=[replace(town.junction(), name=hostile)])
+    layers = opened(Path(town.publish(store, tmp_path, town.next_spring).url), tmp_path / "map.png", 500)["layers"]
+    shown = "&lt;script>alert(1)&lt;/script> &amp; &lt;img src=x>"
+    assert layers["areas"]["tips"] == [f"<b>{shown}</b><br>{layers['objects']['features']} objects stand"]
+    tips = layers["objects"]["tips"]
+    assert sum(shown in tip for tip in tips) == 1 and not any("<script" in tip or "<img" in tip for tip in tips)
+    assert sum("<b>regulatory--" in tip and "standing with " in tip for tip in tips) > 1
 
 
 def test_a_release_of_an_empty_municipality_opens_too(town, published, tmp_path):

@@ -32,5 +32,5 @@
       <rendering limitNumLabels="0" minFeatureSize="0" upsidedownLabels="0" obstacleFactor="1" fontLimitPixelSize="0" scaleMax="10000" fontMinPixelSize="0" scaleVisibility="1" obstacle="1" drawLabels="1" maxNumLabels="2000" obstacleType="1" labelPerPart="0" zIndex="0" unplacedVisibility="0" scaleMin="0" mergeLines="0" fontMaxPixelSize="10000" displayAll="0" />
     </settings>
   </labeling>
-  <mapTip>&lt;b&gt;[% coalesce("name", "id") %]&lt;/b&gt;&lt;br&gt;[% "object_count" %] objects stand</mapTip>
+  <mapTip>&lt;b&gt;[% replace(replace(coalesce("name", "id"), '&amp;', '&amp;amp;'), '&lt;', '&amp;lt;') %]&lt;/b&gt;&lt;br&gt;[% "object_count" %] objects stand</mapTip>
 </qgis>

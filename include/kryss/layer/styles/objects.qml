@@ -283,5 +283,5 @@
       <rendering limitNumLabels="0" minFeatureSize="0" upsidedownLabels="0" obstacleFactor="1" fontLimitPixelSize="0" scaleMax="2500" fontMinPixelSize="0" scaleVisibility="1" obstacle="1" drawLabels="1" maxNumLabels="2000" obstacleType="1" labelPerPart="0" zIndex="0" unplacedVisibility="0" scaleMin="0" mergeLines="0" fontMaxPixelSize="10000" displayAll="0" />
     </settings>
   </labeling>
-  <mapTip>&lt;b&gt;[% "class" %]&lt;/b&gt;&lt;br&gt;[% "status" %], standing with [% round(100 * "standing_probability", 1) %] %&lt;br&gt;within [% "error_radius_m" %] m (95 %)&lt;br&gt;seen [% left("first_seen_at", 10) %] to [% left("last_seen_at", 10) %]</mapTip>
+  <mapTip>&lt;b&gt;[% replace(replace("class", '&amp;', '&amp;amp;'), '&lt;', '&amp;lt;') %]&lt;/b&gt;&lt;br&gt;[% "status" %], standing with [% round(100 * "standing_probability", 1) %] %&lt;br&gt;within [% "error_radius_m" %] m (95 %)&lt;br&gt;seen [% left("first_seen_at", 10) %] to [% left("last_seen_at", 10) %]</mapTip>
 </qgis>
