@@ -22,7 +22,7 @@ from kryss.layer import storage as storage_module
 from kryss.layer.files import CHUNK_BYTES, Draft, sink, write_collection, write_file
 from kryss.layer.geojson import LayerError
 from kryss.layer.release import OLD_CHANGES
-from kryss.layer.storage import Shelf, name_key
+from kryss.layer.storage import FEW, Shelf, name_key
 from kryss.layer.validate import validate
 
 SPRING, NEXT_SPRING = date(2025, 6, 11), date(2026, 5, 21)
@@ -213,6 +213,9 @@ def test_files_that_name_a_photo_are_found_and_those_packed_with_them(published,
     assert shelf.naming(["101"])["2025-06-11.1"] == ["intersections.geojson", "intersections.geojson.gz"]
     assert shelf.naming(["1010"]) == {}
     assert shelf.naming([]) == {}
+    others = [str(10**9 + number) for number in range(FEW)]  # many are looked for in another way
+    assert shelf.naming(["102", *others]) == found
+    assert shelf.naming(["1010", *others]) == {}
 
 
 @pytest.mark.parametrize("at", [CHUNK_BYTES - 5, CHUNK_BYTES - 2, CHUNK_BYTES - 1, CHUNK_BYTES, 2 * CHUNK_BYTES - 3])
@@ -221,7 +224,8 @@ def test_an_id_across_the_border_of_two_pieces_is_found(tmp_path, at):
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
     (folder / "objects.geojson").write_bytes(b" " * at + b'"123456",' + b" " * CHUNK_BYTES)
-    assert Shelf(str(tmp_path), "9999").naming(["123456"]) == {"2025-06-11.1": ["objects.geojson"]}
+    for ids in (["123456"], ["123456", *(str(10**5 + number) for number in range(FEW))]):
+        assert Shelf(str(tmp_path), "9999").naming(ids) == {"2025-06-11.1": ["objects.geojson"]}
 
 
 def test_releases_of_schema_1_stay_and_the_first_of_schema_2_names_them(town, store, tmp_path):
