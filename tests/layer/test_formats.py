@@ -197,7 +197,9 @@ def test_hostile_text_and_far_years_come_through(tmp_path):
 
 
 def test_a_release_with_all_formats_is_valid(town, published, tmp_path):
-    result = town.publish(published.store, tmp_path, town.next_spring, formats=("flatgeobuf", "geoparquet", "pmtiles"))
+    formats = ("flatgeobuf", "geoparquet", "pmtiles")
+    unrecorded = {"record": lambda release, inputs: None}  # the release of that name is another's
+    result = town.publish(published.store, tmp_path, town.next_spring, formats=formats, **unrecorded)
     folder = Path(result.url)
     assert validate(folder) == []
     assert (folder / "objects.pmtiles").exists()
