@@ -177,10 +177,10 @@ def test_storage_that_is_broken_says_so_in_plain_words(site: Any) -> None:
 
 
 def test_a_manifest_that_is_no_json_is_503(site: Any) -> None:
-    half = site.releases / "beta" / "2020-01-02.1"
+    half = site.releases / "beta" / "2020-01-03.1"
     half.mkdir()
     (half / "manifest.json").write_text('{"files": [')
-    answer = site.ask("admin", "/kryss/layer/beta/2020-01-02.1/objects.geojson")
+    answer = site.ask("admin", "/kryss/layer/beta/2020-01-03.1/objects.geojson")
     assert (
         answer.status_code == 503
         and answer.headers["content-type"].startswith("text/plain")
