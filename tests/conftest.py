@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-
 settings.register_profile("kryss", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("kryss")
 
