@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("kryss", deadline=None)  # a busy machine is no fault of the code
+# A busy machine is no fault of the code.
+settings.register_profile("kryss", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kryss")
 
 
