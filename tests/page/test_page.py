@@ -331,13 +331,15 @@ def test_the_keyboard_is_enough(visit, until):
     page = visit(TOWN)
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
+    every = page.locator("#rows .row").count()
     page.keyboard.type("turn")
+    until(page, f"document.querySelectorAll('#rows .row').length < {every}")
     for _ in range(3):
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "row"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.tagName") == "H2"
+    until(page, "document.activeElement.tagName === 'H2'")
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.id") is not None
     page.locator("#tab-objects").focus()

@@ -167,7 +167,10 @@ function showLists() {
     $("panel").replaceChildren(...PANELS[state.tab].build());
     $("panel").scrollTop = 0;
   }
+  const focused = document.activeElement?.closest("#rows") ? document.activeElement.dataset.id : undefined;
   PANELS[state.tab].fill();
+  // A list that is drawn anew under the keyboard keeps its place.
+  if (focused !== undefined) $("rows")?.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
 /** Arrow keys go through the rows of a list, Home and End to its ends. */
