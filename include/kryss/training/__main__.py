@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--class-weight", type=float, default=1.0, help="weight of the cross-entropy between classes (default 1)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--agnostic", action="store_true", help="the detector tells only signs from lights; starts from the shipped one"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/ema.pt")
     parser.add_argument("--photos", type=int, default=100, help="held-out photos to judge by; 0: none (default all 100)")
     options = parser.parse_args(arguments)
@@ -46,14 +49,29 @@ def main(arguments: list[str] | None = None) -> int:
     from kryss.training.report import measure
     from kryss.training.scenes import Scenes
     from kryss.training.streets import lights, signs, split
+    from kryss.vision.networks import _state
     from kryss.vision.recognise import PREFIX
+    from kryss.vision.registry import weights_file
 
     entry = resolve("kryss-signs-lite0")
     train_signs, judge_signs = split(signs(options.data))
     train_lights, _ = split(lights(options.data))
     if options.minutes:
-        scenes = Scenes(train_signs, train_lights, entry.classes, options.sprites)
-        detector.train(scenes, entry, options.out, options.minutes, options.threads, options.class_weight, options.resume)
+        scenes = Scenes(train_signs, train_lights, entry.classes, options.sprites, options.agnostic)
+        start = _state(weights_file(entry)) if options.agnostic else None
+        detector.train(
+            scenes,
+            entry,
+            options.out,
+            options.minutes,
+            options.threads,
+            options.class_weight,
+            options.resume,
+            start,
+            2 if options.agnostic else 0,
+        )
+    if options.agnostic:
+        return 0
     if options.steps:
         crops = recogniser.Crops([*train_signs, *train_lights], entry.classes, options.sprites)
         recogniser.train(crops, options.steps, options.out / "recogniser.pt", options.threads)

@@ -29,7 +29,7 @@ from kryss.vision.registry import Weights
 
 log = logging.getLogger(__name__)
 
-BATCH = 16
+BATCH = 8
 HEAD_RATE, BACKBONE_RATE = 1.5e-3, 5e-4
 WARM_UP_STEPS, BACKBONE_FROM_STEP = 60, 80
 EMA = 0.998
@@ -74,7 +74,15 @@ def timm_name(key: str) -> str:
 
 
 def train(
-    scenes: Scenes, entry: Weights, folder: Path, minutes: float, threads: int, class_weight: float = 1.0, resume: bool = False
+    scenes: Scenes,
+    entry: Weights,
+    folder: Path,
+    minutes: float,
+    threads: int,
+    class_weight: float = 1.0,
+    resume: bool = False,
+    start: dict[str, torch.Tensor] | None = None,
+    classes: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Trains for some minutes; returns the mean weights, which are also in ``folder/ema.pt``, with ``folder/log.csv``.
 
@@ -86,9 +94,16 @@ def train(
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {key: value for key, value in entry.options.items() if key == "anchor_scale"}
-    model = effdet_model(effdet_config(entry.architecture, len(entry.classes), {**settings, "image_size": (SIDE_PX, SIDE_PX)}))
+    model = effdet_model(
+        effdet_config(entry.architecture, classes or len(entry.classes), {**settings, "image_size": (SIDE_PX, SIDE_PX)})
+    )
     if resume:
         model.load_state_dict(torch.load(folder / "ema.pt", weights_only=True))
+    elif start:
+        own = model.state_dict()
+        model.load_state_dict(
+            {key: start[key] if key in start and start[key].shape == own[key].shape else own[key] for key in own}
+        )
     else:
         given = backbone_weights()
         model.backbone.load_state_dict({key: given[key] for key in model.backbone.state_dict()})
@@ -165,9 +180,7 @@ def _step(bench: Any, optimiser: torch.optim.Optimizer, batch: Any, class_weight
     boxes, labels = targets([found for _, found in batch])
     bench.train()
     bench.model.backbone.eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        class_maps, box_maps = bench.model(images)
-    class_maps, box_maps = [m.float() for m in class_maps], [m.float() for m in box_maps]
+    class_maps, box_maps = bench.model(images)
     class_targets, box_targets, positives = bench.anchor_labeler.batch_label_anchors(boxes, labels)
     loss, focal, box = bench.loss_fn(class_maps, box_maps, class_targets, box_targets, positives)
     entropy = cross_entropy(class_maps, class_targets, bench.num_classes)

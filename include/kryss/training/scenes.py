@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from kryss.training.sprites import LIGHT, distractor, sign_sprites, traffic_light, visible_box, worn
 from kryss.training.streets import Labelled, Street
 
-SIDE_PX = 256
-SMALLEST_PX, LARGEST_PX = 14, 110
+SIDE_PX = 384
+SMALLEST_PX, LARGEST_PX = 12, 150
 """Heights of pasted signs."""
 Blocked = tuple[float, float, float, float]
 
@@ -27,9 +27,11 @@ Blocked = tuple[float, float, float, float]
 class Scenes:
     """An endless stream of labelled crops that depends on nothing but the seed."""
 
-    def __init__(self, signs: Sequence[Street], lights: Sequence[Street], classes: Sequence[str], sprites: Path) -> None:
+    def __init__(
+        self, signs: Sequence[Street], lights: Sequence[Street], classes: Sequence[str], sprites: Path, agnostic: bool = False
+    ) -> None:
         self.signs, self.lights = list(signs), list(lights)
-        self.index = {name: k for k, name in enumerate(classes)}
+        self.index = {name: int(name == LIGHT) if agnostic else k for k, name in enumerate(classes)}
         self.sprites = sign_sprites(sprites, classes)
         count = Counter(box[4] for street in signs for box in street.boxes)
         self.targets = [(street, box) for street in signs for box in street.boxes]
@@ -39,7 +41,7 @@ class Scenes:
         self.paste_weights = [1 / (0.15 + math.sqrt(count[name]) / 10) for name in self.names]
 
     def sample(self, seed: int) -> tuple[np.ndarray, list[tuple[Blocked, int]]]:
-        """(256, 256, 3) uint8 and its boxes (ltrb) with class numbers."""
+        """(384, 384, 3) uint8 and its boxes (ltrb) with class numbers."""
         rng = random.Random(seed)
         kind, target = rng.random(), None
         if kind < 0.62:
