@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
+from kryss.vision.registry import Weights, entry_document
+
 
 def export(state: Mapping[str, torch.Tensor], path: Path, classes: Sequence[str]) -> str:
     """Writes the weights and the class names; returns the SHA-256 that belongs into ``weights.yaml``."""
+    return _write(state, path, {"classes": "\n".join(classes)})
+
+
+def export_entry(state: Mapping[str, torch.Tensor], path: Path, entry: Weights) -> Weights:
+    """Writes the weights with their entry in the metadata, so that ``load_detector(path)`` knows how they are used; returns the
+    entry of the file. ``kryss.vision.registry.register`` puts it under a name.
+    """
+    said = entry_document(replace(entry, file=None, local=None, url=None, sha256=None))
+    digest = _write(state, path, {"entry": json.dumps(said, sort_keys=True)})
+    return replace(entry, file=path.name, local=None, url=None, sha256=digest, folder=path.parent)
+
+
+def _write(state: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> str:
     tensors = {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in sorted(state.items())}
-    body = save(tensors, metadata={"classes": "\n".join(classes)})
+    body = save(tensors, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(body)

@@ -40,7 +40,7 @@ class Detector:
         self.score_threshold = score_threshold
         self._names = class_names(entry)
         self._preprocessing: Preprocessing = entry.preprocessing
-        self._nms_iou = entry.nms_iou
+        self._nms_iou = entry.inference.nms.iou
         self._network = network
         self._recognise = recognise
 

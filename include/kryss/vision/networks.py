@@ -16,6 +16,8 @@ from kryss.vision.taxonomy import from_coco
 
 CANDIDATES = 1000
 SAME_THING_COVERAGE = 0.5
+UNREAD = {"sign": "object--traffic-sign--front", "light": "object--traffic-light--general-upright"}
+"""What a find of a first stage is called where no second one has read it (Mapillary Vistas' name for any sign)."""
 Network = Callable[[NetworkInput], Candidates]
 Recognise = Callable[[np.ndarray, Candidates], Candidates]
 """(height, width, 3) uint8 photo and boxes in its pixels: the same boxes with better classes and scores."""
@@ -30,6 +32,8 @@ def class_names(entry: Weights) -> dict[int, str]:
     """Index of a network's output to Mapillary class, for the outputs that Kryss wants."""
     if entry.vocabulary == "coco":
         return {i: from_coco()[name] for i, name in enumerate(entry.classes) if name in from_coco()}
+    if entry.vocabulary == "finder":
+        return {i: UNREAD[name] for i, name in enumerate(entry.classes)}
     return dict(enumerate(entry.classes))
 
 
@@ -121,13 +125,12 @@ def _effdet(
     state = {key: value for key, value in whole.items() if not key.startswith(PREFIX)}
     second = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
     # A second stage judges again: the first only has to find.
-    first_threshold = float(entry.options.get("first_threshold", threshold)) if second else threshold
-    settings = {key: value for key, value in entry.options.items() if key != "first_threshold"}
+    first_threshold = (entry.inference.first_threshold or threshold) if second else threshold
 
     @lru_cache(maxsize=8)
     def sized(height: int, width: int) -> tuple[Any, Any]:
         """effdet builds its feature pyramid and its anchors for one size of input; the weights are the same and shared."""
-        config = effdet_config(entry.architecture, len(entry.classes), {**settings, "image_size": (height, width)})
+        config = effdet_config(entry.architecture, len(entry.classes), {**entry.options, "image_size": (height, width)})
         with torch.device("meta"):
             model = effdet_model(config)
         model.load_state_dict(state, assign=True)

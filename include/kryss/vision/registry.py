@@ -5,7 +5,11 @@ Kryss (``file`` under this folder), are downloaded on first use (``url``, relati
 folder by the user (``local``). Every file is checked by its SHA-256: the whole digest where it is known, else the first eight
 digits that PyTorch releases carry in their file names (torch.hub's convention).
 
-``KRYSS_WEIGHTS_DIR``: where local weights are looked for and downloads are kept (default ``~/.cache/kryss/weights``).
+A model of one's own stands in the registry after ``register``: ``registered/<name>@<version>.yaml`` under the weights folder,
+with its files beside it. A file whose safetensors metadata hold its entry (``entry``, JSON) can be named by its path.
+
+``KRYSS_WEIGHTS_DIR``: where local and registered weights are looked for and downloads are kept (default: the folder
+``~/.cache/kryss/weights``).
 ``KRYSS_WEIGHTS_URL``: a mirror in place of ``download_base``.
 """
 
@@ -13,11 +17,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import logging
 import os
+import re
+import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -60,28 +68,108 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiling:
+    """Overlapping square slices of a photo, each looked at by itself."""
+
+    side: int
+    """Pixels of the (scaled) photo."""
+    overlap: int = 128
+    """Shared pixels of neighbours: what is smaller than this is whole in one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """How several boxes of one thing become one."""
+
+    method: Literal["hard", "soft", "wbf"] = "hard"
+    """hard: the best stays; soft: the others lose score (Bodla et al. 2017, Gaussian); wbf: their mean (Solovyev et al. 2021)."""
+    iou: float = 0.5
+    class_agnostic: bool = True
+    """One thing in the street has one class."""
+    sigma: float = 0.5
+    """Of soft suppression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What is done with a photo beside running the network: part of the entry, so that a model's key says what a run did."""
+
+    scales: tuple[float, ...] = (1.0,)
+    """Test-time scales of the photo; the finds of all are merged."""
+    min_side: int = 0
+    """A photo whose longer side is smaller is scaled up to it (0: never)."""
+    tile: Tiling | None = None
+    nms: Suppression = Suppression()
+    plausibility: str | None = None
+    """File of where and how large objects are in photos, beside the weights (``kryss.vision.plausible``)."""
+    max_detections: int = 100
+    max_candidates: int = 40
+    """What the first stage hands to the second at most."""
+    first_threshold: float | None = None
+    """Score from which the first stage hands a find to the second (None: the score threshold)."""
+    recogniser: bool = True
+    """Whether the second stage is asked."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    backend: Literal["torch", "openvino", "onnxruntime"] = "torch"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Score of the networks to the share of finds of that score that are right: straight lines between knots (score, share)."""
+
+    knots: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        scores, shares = [k[0] for k in self.knots], [k[1] for k in self.knots]
+        if len(self.knots) < 2 or sorted(set(scores)) != scores or sorted(shares) != shares:
+            raise ValueError(f"calibration: knots {self.knots} are no rising curve of at least two points")
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """One entry of the registry."""
 
     name: str
     version: str
     task: Literal["detect", "depth"]
-    family: Literal["effdet", "onnx", "transformers"]
+    family: str
+    """effdet, onnx, transformers, ensemble, and the families of depth (``kryss.vision.depth``)."""
     architecture: str
     licence: str
     source: str
     classes: tuple[str, ...] = ()
     """Name of output i, in the model's own vocabulary: ``vocabulary`` says which."""
-    vocabulary: Literal["mapillary", "coco"] = "mapillary"
+    vocabulary: Literal["mapillary", "coco", "finder"] = "mapillary"
     file: str | None = None
     local: str | None = None
     url: str | None = None
     sha256: str | None = None
     """64 hex digits, or the first 8 of them."""
+    reader: str | None = None
+    """File of the second stage, beside ``file`` or shipped."""
+    reader_sha256: str | None = None
     preprocessing: Preprocessing | None = None
     score_threshold: float = 0.3
-    nms_iou: float = 0.5
+    thresholds: dict[str, float] = field(default_factory=dict, hash=False)
+    """Mapillary class to its score threshold, where it differs from ``score_threshold``."""
+    calibration: Calibration | None = None
+    inference: Inference = Inference()
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """For the family; ensemble: members (model keys), weights."""
+    trained: dict[str, Any] = field(default_factory=dict, hash=False)
+    """How a model came to be: configuration, data, metrics."""
+    folder: Path = field(default=HERE, compare=False)
+    """Where its files lie; not part of the entry."""
+
+
+NESTED = {
+    "preprocessing": Preprocessing,
+    "inference": Inference,
+    "tile": Tiling,
+    "nms": Suppression,
+    "calibration": Calibration,
+}
+NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 
 def model_key(entry: Weights) -> str:
@@ -89,9 +177,54 @@ def model_key(entry: Weights) -> str:
     return f"{entry.name}@{entry.version}"
 
 
+def entry_document(entry: Weights) -> dict[str, Any]:
+    """The entry as JSON can hold it, without what it does not say; ``entry_of`` reads it."""
+
+    def plain(one: Any) -> dict[str, Any]:
+        said = {}
+        for part in fields(one):
+            value = getattr(one, part.name)
+            default = part.default_factory() if part.default_factory is not MISSING else part.default
+            if part.name != "folder" and value != default:
+                said[part.name] = plain(value) if part.name in NESTED else value
+        return said
+
+    document: dict[str, Any] = json.loads(json.dumps(plain(entry)))
+    return document
+
+
+def entry_digest(entry: Weights) -> str:
+    """16 hex digits of everything an entry says: weights (by hash), options, thresholds, calibration."""
+    text = json.dumps(entry_document(entry), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def entry_of(document: Mapping[str, Any], where: str, folder: Path = HERE) -> Weights:
+    """An entry from its document. ``where``: for the error."""
+
+    def built(kind: type, values: Mapping[str, Any]) -> Any:
+        known = {part.name for part in fields(kind)}
+        if odd := sorted(set(values) - known):
+            raise ValueError(f"{odd[0]!r} is no field of {kind.__name__.lower()}; known: {', '.join(sorted(known))}")
+        made = {}
+        for key, value in values.items():
+            if key in NESTED and value is not None:
+                value = built(NESTED[key], value)
+            elif key == "knots":
+                value = tuple((float(score), float(share)) for score, share in value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            made[key] = value
+        return kind(**made)
+
+    try:
+        return replace(built(Weights, document), folder=folder)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{where}: entry {document.get('name')!r}: {error}") from error
+
+
 @cache
-def entries() -> tuple[Weights, ...]:
-    """All entries, validated."""
+def _shipped() -> tuple[Weights, ...]:
     document = yaml.safe_load((HERE / "weights.yaml").read_text(encoding="utf-8"))
     sets: dict[str, list[str]] = document["class_sets"]
     preparations: dict[str, dict[str, Any]] = document["preprocessing"]
@@ -100,38 +233,132 @@ def entries() -> tuple[Weights, ...]:
         row = dict(row)
         try:
             if "classes" in row:
-                row["classes"] = tuple(sets[row["classes"]])
+                row["classes"] = sets[row["classes"]]
             if "preprocessing" in row:
                 own = dict(row["preprocessing"])
-                values = {**preparations[own.pop("like")], **own}
-                for key in ("mean", "std"):
-                    if key in values:
-                        values[key] = tuple(values[key])
-                row["preprocessing"] = Preprocessing(**values)
-            entry = Weights(**row)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"weights.yaml: entry {row.get('name')!r}: {error}") from error
+                row["preprocessing"] = {**preparations[own.pop("like")], **own}
+        except KeyError as error:
+            raise ValueError(f"weights.yaml: entry {row.get('name')!r}: no {error}") from error
+        entry = entry_of(row, "weights.yaml")
         if model_key(entry) in found:
             raise ValueError(f"weights.yaml: {model_key(entry)} stands there twice")
         found[model_key(entry)] = entry
     return tuple(found.values())
 
 
+def _registered() -> Iterator[Weights]:
+    """Models of one's own, by the time of their registration. One that cannot be read is no reason to have none."""
+    folder = weights_dir() / "registered"
+    for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError(f"{path}: no entry of the registry")
+            yield entry_of(document, str(path), folder)
+        except (ValueError, yaml.YAMLError) as error:
+            log.warning("left out of the registry: %s", error)
+
+
+def entries() -> tuple[Weights, ...]:
+    """All entries, validated: those that ship, then those registered here."""
+    return (*_shipped(), *_registered())
+
+
 def resolve(name: str) -> Weights:
-    """The entry of ``name@version``, or the newest (last) of ``name``."""
-    known = {model_key(entry): entry for entry in entries()}
+    """The entry of ``name@version``, or the newest (last) of ``name``; or the one in the metadata of a file, by its path."""
+    if name.endswith(".safetensors"):
+        return entry_in(Path(name))
+    every = entries()
+    known = {model_key(entry): entry for entry in every}
     if name in known:
         return known[name]
-    newest = {entry.name: entry for entry in entries()}
+    newest = {entry.name: entry for entry in every}
     if name in newest:
         return newest[name]
     plain = name.split("@", 1)[0]
     if plain in newest:
-        versions = ", ".join(entry.version for entry in entries() if entry.name == plain)
+        versions = ", ".join(entry.version for entry in every if entry.name == plain)
         raise UnknownWeights(f"no weights {name!r}: {plain} has version {versions}")
     close = difflib.get_close_matches(plain, newest, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(newest))}"
     raise UnknownWeights(f"no weights {name!r}; {hint}")
+
+
+def entry_in(path: Path) -> Weights:
+    """The entry in a file's own metadata. A key that the registry gives to other weights is told apart by the file's hash."""
+    if not path.is_file():
+        raise UnknownWeights(f"no file of weights {path}")
+    document = json.loads(metadata(path).get("entry", "null"))
+    if not isinstance(document, dict):
+        raise UnknownWeights(
+            f"{path} does not say how it is used: its metadata hold no 'entry' "
+            "(kryss.training.export.export_entry writes one; or register it)"
+        )
+    digest = _digest(path)
+    entry = replace(entry_of(document, str(path), path.parent), file=path.name, local=None, url=None, sha256=digest)
+    for other in entries():
+        if model_key(other) == model_key(entry) and other.sha256 != digest:
+            return replace(entry, version=f"{entry.version}+{digest[:8]}")
+    return entry
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file (format: 8 bytes little-endian length, then a JSON header), without its tensors."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            if length > 100_000_000:
+                raise ValueError("too long")
+            header = json.loads(file.read(length))
+            return dict(header.get("__metadata__", {}))
+        except (ValueError, AttributeError) as error:
+            raise WeightsDamaged(f"{path} is no safetensors file: its header cannot be read") from error
+
+
+def register(entry: Weights, path: Path, reader: Path | None = None, plausibility: Path | None = None) -> Weights:
+    """Puts a model of one's own into the registry: copies its files under the weights folder and writes its entry, atomically.
+
+    The same model again is no change; another one under a registered key is refused, since detections are attributed to the key.
+    """
+    key = model_key(entry)
+    if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.version):
+        raise ValueError(f"{key}: name and version are lower-case letters, digits and ._+-")
+    if key in {model_key(one) for one in _shipped()}:
+        raise ValueError(f"{key} ships with Kryss: give your model another name or version")
+    folder = weights_dir() / "registered"
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = replace(
+        entry,
+        file=f"{key}{path.suffix}",
+        local=None,
+        url=None,
+        sha256=_digest(path),
+        reader=f"{key}.reader{reader.suffix}" if reader else entry.reader,
+        reader_sha256=_digest(reader) if reader else entry.reader_sha256,
+        inference=replace(entry.inference, plausibility=f"{key}.plausible.json") if plausibility else entry.inference,
+        folder=folder,
+    )
+    before = {model_key(one): one for one in _registered()}.get(key)
+    if before and (before.sha256, before.reader_sha256) != (mine.sha256, mine.reader_sha256):
+        raise ValueError(f"{key} is registered with other weights: give this one another version (or delete {folder / key}.yaml)")
+    for source, name in ((path, mine.file), (reader, mine.reader), (plausibility, mine.inference.plausibility)):
+        if source is not None and name is not None and source.resolve() != (folder / name).resolve():
+            part = folder / f".{name}.part"
+            shutil.copyfile(source, part)
+            part.replace(folder / name)
+    write_entry(mine)
+    log.info("registered %s (sha256 %s) in %s", key, mine.sha256, folder)
+    return mine
+
+
+def write_entry(entry: Weights) -> Path:
+    """Writes the entry of a registered model anew, e.g. with other thresholds."""
+    target = weights_dir() / "registered" / f"{model_key(entry)}.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.write_text(yaml.safe_dump(entry_document(entry), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    part.replace(target)
+    return target
 
 
 def weights_dir() -> Path:
@@ -148,7 +375,7 @@ def download_base() -> str:
 def weights_file(entry: Weights) -> Path:
     """The checked file of an entry; downloads it where it may be and is not here yet."""
     if entry.file:
-        return _checked(HERE / entry.file, entry)
+        return _checked(entry.folder / entry.file, entry)
     if entry.local:
         looked = [weights_dir() / entry.local, weights_dir() / Path(entry.local).name, SHARED / entry.local]
         for path in looked:
@@ -162,6 +389,14 @@ def weights_file(entry: Weights) -> Path:
         raise WeightsUnavailable(f"{model_key(entry)} has no file of weights: its library fetches them")
     target = weights_dir() / Path(entry.url).name
     return _checked(target, entry) if target.is_file() else _download(entry, target)
+
+
+def reader_file(entry: Weights) -> Path | None:
+    """The checked file of an entry's second stage: beside its weights, or shipped."""
+    if entry.reader is None:
+        return None
+    looked = [entry.folder / entry.reader, entry.folder / Path(entry.reader).name, HERE / entry.reader]
+    return _checked(next((path for path in looked if path.is_file()), looked[0]), replace(entry, sha256=entry.reader_sha256))
 
 
 def _digest(path: Path) -> str:
