@@ -9,7 +9,7 @@ there (a class, ``other-sign``: a sign that Kryss does not name, or background) 
 
 so a candidate counts only as far as it chooses the square. A second pass cuts the refined box out again and reads it again.
 
-Bits: crops go through the network in batches of always ``BATCH`` rows, filled up with black ones. Every output row is a sum over
+Bits: crops go through the network in batches of always as many rows, filled up with black ones. Every output row is a sum over
 its own crop in an order that depends on the shape of the batch alone, so neither the number nor the order of a photo's candidates
 changes the result of one (``tests/vision/test_recognise.py`` holds it to that, bit by bit).
 """
@@ -117,14 +117,14 @@ class Settings:
 
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""(BATCH, 96, 96, 3) uint8 crops to (BATCH, classes + 2) logits and (BATCH, 4) normalised deltas."""
+"""(batch, 96, 96, 3) uint8 crops to (batch, classes + 2) logits and (batch, 4) normalised deltas."""
 
 
 class Reader:
     """A network behind one call; ``run`` may be torch, OpenVINO or ONNX Runtime."""
 
-    def __init__(self, run: Run, settings: Settings) -> None:
-        self.run, self.settings = run, settings
+    def __init__(self, run: Run, settings: Settings, batch: int = BATCH) -> None:
+        self.run, self.settings, self.batch = run, settings, batch
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -152,13 +152,13 @@ class Reader:
 
     def _read(self, pixels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, deltas = np.zeros((len(frames), len(self.classes) + 2), np.float32), np.zeros((len(frames), 4), np.float32)
-        for first in range(0, len(frames), BATCH):
-            part = frames[first : first + BATCH]
-            crops = np.zeros((BATCH, INPUT_PX, INPUT_PX, 3), np.uint8)
+        for first in range(0, len(frames), self.batch):
+            part = frames[first : first + self.batch]
+            crops = np.zeros((self.batch, INPUT_PX, INPUT_PX, 3), np.uint8)
             for k, frame in enumerate(part):
                 crops[k] = cut_out(pixels, frame)
             found = self.run(crops)
-            logits[first : first + BATCH], deltas[first : first + BATCH] = (values[: len(part)] for values in found)
+            logits[first : first + self.batch], deltas[first : first + self.batch] = (values[: len(part)] for values in found)
         return logits, deltas
 
 
