@@ -1,4 +1,4 @@
-"""Arrays on both sides of a network: a photo into its input, its raw outputs into boxes. NumPy only.
+"""Arrays on both sides of a network: pixels into its input, its raw outputs into boxes, overlaps. NumPy only.
 
 Boxes are (n, 4) ltrb; the formulas of PicoDet and YOLOX are those of their official deployments (PaddleDetection
 ``deploy/third_engine``, YOLOX ``demo/ONNXRuntime``).
@@ -6,68 +6,80 @@ Boxes are (n, 4) ltrb; the formulas of PicoDet and YOLOX are those of their offi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from kryss.vision.registry import Preprocessing
 
 Overlap = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of one box with (n, 4) boxes: (n,) shares."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkInput:
-    """What a network reads, and the factors that take its pixels back to the photo's."""
-
-    tensor: np.ndarray
-    """(1, 3, height, width) float32."""
-    to_photo_x: float
-    to_photo_y: float
+CANDIDATES = 1000
+"""Boxes of one view before suppression, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes in network pixels before suppression, each with its best class."""
+    """Boxes before suppression, each with its best class."""
 
     boxes: np.ndarray
+    """(n, 4) ltrb."""
     scores: np.ndarray
     classes: np.ndarray
 
+    def take(self, rows: np.ndarray | list[int]) -> Candidates:
+        """Some of them: a mask or row numbers."""
+        return Candidates(self.boxes[rows], self.scores[rows], self.classes[rows])
 
-def prepare(pixels: np.ndarray, how: Preprocessing) -> NetworkInput:
-    """(height, width, 3) uint8 RGB to the input that ``how`` describes."""
-    height, width = pixels.shape[:2]
-    if how.size == "stretch":
-        inner = outer = (how.max_side, how.max_side)
-    else:
-        factor = how.max_side / max(width, height)
-        if how.size == "native":
-            factor = min(1.0, factor)
-        inner = (max(1, round(width * factor)), max(1, round(height * factor)))
-        if how.size == "native":
-            outer = (_up(inner[0], how.multiple), _up(inner[1], how.multiple))
-        else:
-            outer = (how.max_side, how.max_side)
-    if inner != (width, height):
-        # Pillow's bilinear filter averages when it shrinks: small signs fade instead of flickering.
-        image = Image.fromarray(pixels).resize(inner, Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def join(parts: Sequence[Candidates]) -> Candidates:
+    """All of them, one after the other."""
+    return Candidates(
+        np.concatenate([np.asarray(p.boxes, np.float64).reshape(-1, 4) for p in parts] or [np.zeros((0, 4))]),
+        np.concatenate([np.asarray(p.scores, np.float64) for p in parts] or [np.zeros(0)]),
+        np.concatenate([np.asarray(p.classes, np.int64) for p in parts] or [np.zeros(0, np.int64)]),
+    )
+
+
+def planes(pixels: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """(height, width, 3) uint8 RGB to the input (1, 3, height, width) float32 that ``how`` describes."""
     if how.channels == "bgr":
         pixels = pixels[..., ::-1]
     mean, std = np.array(how.mean, np.float32), np.array(how.std, np.float32)
-    padding = np.float32(0) if how.fill is None else (np.float32(how.fill / how.scale) - mean) / std
-    tensor = np.empty((outer[1], outer[0], 3), np.float32)
-    tensor[...] = padding
-    tensor[: inner[1], : inner[0]] = (pixels.astype(np.float32) / np.float32(how.scale) - mean) / std
-    planes = np.ascontiguousarray(tensor.transpose(2, 0, 1)[None])
-    return NetworkInput(planes, width / inner[0], height / inner[1])
+    values = (pixels.astype(np.float32) / np.float32(how.scale) - mean) / std
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+def efficientdet(logits: np.ndarray, codes: np.ndarray, anchors: np.ndarray, together: bool, threshold: float) -> Candidates:
+    """Logits (n, classes), codes (n, 4) ty tx th tw and anchors (n, 4) yxyx of an EfficientDet (as effdet decodes them).
+
+    ``together``: the score is that something stands there, whatever it is: 1 - product of (1 - p).
+    """
+    # Most of a street shows nothing: no anchor below this can reach the threshold.
+    least = np.log(threshold / (1 - threshold)) if 0 < threshold < 1 else -np.inf
+    if together:
+        least = min(least, np.log(threshold / logits.shape[1])) if threshold > 0 else -np.inf
+    best = logits.max(1)
+    rows = np.flatnonzero(best >= least)
+    if len(rows) > CANDIDATES:
+        rows = np.sort(rows[np.argsort(-best[rows], kind="stable")[:CANDIDATES]])
+    kept = logits[rows].astype(np.float64)
+    if together:
+        scores = -np.expm1(-np.logaddexp(0, kept).sum(1))
+    else:
+        scores = 1 / (1 + np.exp(-kept.max(1))) if len(kept) else np.zeros(0)
+    above = scores >= threshold
+    rows, kept, scores = rows[above], kept[above], scores[above]
+    ty, tx, th, tw = codes[rows].astype(np.float64).T
+    top, left, bottom, right = anchors[rows].astype(np.float64).T
+    width, height = np.exp(tw) * (right - left), np.exp(th) * (bottom - top)
+    x, y = tx * (right - left) + (left + right) / 2, ty * (bottom - top) + (top + bottom) / 2
+    boxes = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1)
+    return Candidates(boxes, scores, kept.argmax(1).astype(np.int64) if len(kept) else np.zeros(0, np.int64))
 
 
 def picodet(outputs: list[np.ndarray], side: int, wanted: np.ndarray, threshold: float) -> Candidates:
@@ -84,7 +96,7 @@ def picodet(outputs: list[np.ndarray], side: int, wanted: np.ndarray, threshold:
         reach = (weights / weights.sum(-1, keepdims=True) @ np.arange(8, dtype=np.float32)) * stride
         boxes = np.stack([centre_x - reach[:, 0], centre_y - reach[:, 1], centre_x + reach[:, 2], centre_y + reach[:, 3]], 1)
         found.append(Candidates(boxes, best, classes))
-    return _joined(found)
+    return join(found)
 
 
 def yolox(outputs: list[np.ndarray], side: int, wanted: np.ndarray, threshold: float) -> Candidates:
@@ -114,14 +126,6 @@ def _best(scores: np.ndarray, wanted: np.ndarray, threshold: float) -> tuple[np.
     return keep, top[keep], wanted[best[keep]]
 
 
-def _joined(parts: list[Candidates]) -> Candidates:
-    return Candidates(
-        np.concatenate([p.boxes for p in parts]),
-        np.concatenate([p.scores for p in parts]),
-        np.concatenate([p.classes for p in parts]),
-    )
-
-
 def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Intersection over union of one box with (n, 4) boxes."""
     width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
@@ -138,14 +142,3 @@ def coverage(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     shared = np.clip(width, 0, None) * np.clip(height, 0, None)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return shared / np.maximum(np.minimum((box[2] - box[0]) * (box[3] - box[1]), areas), 1e-9)
-
-
-def suppress(found: Candidates, limit: float, most: int = 100, overlap: Overlap = iou) -> Candidates:
-    """Greedy class-agnostic non-maximum suppression: one thing in the street has one class. Ties keep their order."""
-    order = np.argsort(-found.scores, kind="stable")
-    kept: list[int] = []
-    while len(order) and len(kept) < most:
-        first, order = int(order[0]), order[1:]
-        kept.append(first)
-        order = order[overlap(found.boxes[first], found.boxes[order]) <= limit]
-    return Candidates(found.boxes[kept], found.scores[kept], found.classes[kept])

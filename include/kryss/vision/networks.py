@@ -1,30 +1,57 @@
-"""Networks behind one call: an input tensor in, candidate boxes out. effdet runs on torch, the rest on ONNX Runtime."""
+"""Networks behind one call: pixels in, candidate boxes out. effdet on torch or OpenVINO, the rest on ONNX Runtime.
+
+Which library runs a network is an option of its entry; ``docs/detection.md`` has the figures that decided. On a GPU it is torch.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kryss.vision.boxes import Candidates, NetworkInput, coverage, picodet, suppress, yolox
-from kryss.vision.registry import Weights, weights_file
+from kryss.vision.boxes import CANDIDATES, Candidates, efficientdet, picodet, planes, yolox
+from kryss.vision.compiled import compiled, graph
+from kryss.vision.registry import Weights, reader_file, weights_file
 from kryss.vision.taxonomy import from_coco
 
-CANDIDATES = 1000
-SAME_THING_COVERAGE = 0.5
 UNREAD = {"sign": "object--traffic-sign--front", "light": "object--traffic-light--general-upright"}
 """What a find of a first stage is called where no second one has read it (Mapillary Vistas' name for any sign)."""
-Network = Callable[[NetworkInput], Candidates]
-Recognise = Callable[[np.ndarray, Candidates], Candidates]
-"""(height, width, 3) uint8 photo and boxes in its pixels: the same boxes with better classes and scores."""
+GPU_BATCH = 8
+GPU_STREAMS = 2
+"""While one batch is on the GPU, the boxes of another are read out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that finds."""
+
+    find: Callable[[Sequence[np.ndarray]], list[Candidates]]
+    """At most ``batch`` pictures (height, width, 3) uint8 of one size to their boxes, in pixels of the pictures."""
+    batch: int = 1
+    streams: int = 1
+    """Calls that may run at a time."""
+
+
+Read = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""A photo (height, width, 3) uint8 and boxes (n, 4): probabilities (n, classes + others) of the classes and of what is none of
+them, and better boxes (n, 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A network that reads what another has found."""
+
+    read: Read
+    classes: tuple[str, ...]
 
 
 def threads() -> int:
-    """Threads of one network on a CPU: fixed, so that sums are added in the same order on every machine (``KRYSS_THREADS``)."""
+    """Threads of a network on a CPU: fixed, so that sums are added in the same order on every machine (``KRYSS_THREADS``)."""
     return int(os.environ.get("KRYSS_THREADS") or 2)
 
 
@@ -37,16 +64,40 @@ def class_names(entry: Weights) -> dict[int, str]:
     return dict(enumerate(entry.classes))
 
 
-def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[Network, Recognise | None]:
-    """Reads the checked weights of an entry and makes them callable: the detector, and its second stage if it has one."""
+def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[Network, Second | None]:
+    """Reads the checked weights of an entry and makes them callable: the finder, and its second stage if it has one.
+
+    ``device``: as torch names it (default: a GPU if there is one); ``threshold``: score below which nothing is wanted.
+    """
     if entry.task != "detect":
         raise ValueError(f"{entry.name} is no detector: its task is {entry.task}")
     wanted = np.array(sorted(class_names(entry)))
-    if entry.family == "effdet":
-        return _effdet(entry, weights_file(entry), device, wanted, threshold)
     if entry.family == "onnx":
         return _onnx(entry, weights_file(entry), wanted, threshold), None
-    raise ValueError(f"{entry.name}: no detector of the family {entry.family!r}")
+    if entry.family != "effdet":
+        raise ValueError(f"{entry.name}: no detector of the family {entry.family!r}")
+    # Threads that wait for each other must not burn the cores that other processes need; read when torch is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    torch.set_num_threads(threads())
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    whole = read_state(weights_file(entry))
+    from kryss.vision.recognise import PREFIX
+
+    state = {key: value for key, value in whole.items() if not key.startswith(PREFIX)}
+    tiny = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
+    if tiny:
+        second: Second | None = _tiny(tiny, entry.classes, target)
+    else:
+        path = reader_file(entry) if entry.inference.recogniser else None
+        second = _reader(path, entry, target) if path else None
+    least = entry.inference.first_threshold
+    first_threshold = least if second and least is not None else threshold
+    made = _on_openvino if entry.inference.backend == "openvino" and target.type == "cpu" else _on_torch
+    return made(entry, state, target, wanted, bool(second), first_threshold), second
 
 
 def onnx_session(path: Path) -> Any:
@@ -64,15 +115,16 @@ def _onnx(entry: Weights, path: Path, wanted: np.ndarray, threshold: float) -> N
     decoders = {"picodet": picodet, "yolox": yolox}
     if entry.architecture not in decoders:
         raise ValueError(f"{entry.name}: no decoder for {entry.architecture!r}, only for {', '.join(decoders)}")
-    decode = decoders[entry.architecture]
+    decode, how = decoders[entry.architecture], entry.preprocessing
+    assert how is not None
     session = onnx_session(path)
     name = session.get_inputs()[0].name
 
-    def run(network_input: NetworkInput) -> Candidates:
-        outputs = session.run(None, {name: network_input.tensor})
-        return decode(outputs, network_input.tensor.shape[2], wanted, threshold)
+    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
+        inputs = [planes(picture, how) for picture in pictures]
+        return [decode(session.run(None, {name: one}), one.shape[2], wanted, threshold) for one in inputs]
 
-    return run
+    return Network(find)
 
 
 def effdet_config(architecture: str, classes: int, options: dict[str, Any]) -> Any:
@@ -93,101 +145,190 @@ def effdet_model(config: Any) -> Any:
     return EfficientDet(config, pretrained_backbone=False)
 
 
-def effdet_anchors(config: Any) -> Any:
-    """(n, 4) yxyx anchors for the configured input size, in the order in which ``effdet_outputs`` flattens."""
+def effdet_anchors(config: Any) -> np.ndarray:
+    """(n, 4) yxyx anchors for the configured input size, in the order in which ``flat`` puts the outputs."""
     from effdet.anchors import Anchors
 
-    return Anchors.from_config(config).boxes
+    return np.asarray(Anchors.from_config(config).boxes.numpy())
 
 
-def effdet_outputs(levels: list[Any], width: int) -> Any:
-    """Maps (1, anchors x width, h, w) of all levels as one (n, width)."""
+def flat(levels: Sequence[Any], width: int) -> Any:
+    """Maps (b, anchors x width, h, w) of all levels as one (b, n, width)."""
     import torch
 
-    return torch.cat([level[0].permute(1, 2, 0).reshape(-1, width) for level in levels])
+    return torch.cat([level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, width) for level in levels], 1)
 
 
-def _effdet(
-    entry: Weights, path: Path, device: str | None, wanted: np.ndarray, threshold: float
-) -> tuple[Network, Recognise | None]:
-    # Threads that wait for each other must not burn the cores that other processes need; read when torch is first loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def _config(entry: Weights, size: tuple[int, int]) -> Any:
+    return effdet_config(entry.architecture, len(entry.classes), {**entry.options, "image_size": size})
+
+
+def _on_torch(
+    entry: Weights, state: dict[str, Any], target: Any, wanted: np.ndarray, together: bool, threshold: float
+) -> Network:
     import torch
-    from effdet.anchors import decode_box_outputs
 
-    from kryss.vision.recognise import PREFIX
-
-    torch.set_num_threads(threads())
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    whole = {key: value.to(target) for key, value in _state(path).items()}
-    state = {key: value for key, value in whole.items() if not key.startswith(PREFIX)}
-    second = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
-    # A second stage judges again: the first only has to find.
-    first_threshold = (entry.inference.first_threshold or threshold) if second else threshold
+    gpu = target.type == "cuda"
+    batch = GPU_BATCH if gpu else 1
+    kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16 if gpu else None}
+    precision = kinds[entry.inference.precision]
+    how = entry.preprocessing
+    assert how is not None
+    on_target = {key: value.to(target) for key, value in state.items()}
+    mean = torch.tensor(how.mean, device=target).view(1, 3, 1, 1)
+    std = torch.tensor(how.std, device=target).view(1, 3, 1, 1)
 
     @lru_cache(maxsize=8)
-    def sized(height: int, width: int) -> tuple[Any, Any]:
+    def sized(height: int, width: int) -> tuple[Any, np.ndarray]:
         """effdet builds its feature pyramid and its anchors for one size of input; the weights are the same and shared."""
-        config = effdet_config(entry.architecture, len(entry.classes), {**entry.options, "image_size": (height, width)})
+        config = _config(entry, (height, width))
         with torch.device("meta"):
             model = effdet_model(config)
-        model.load_state_dict(state, assign=True)
-        return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), effdet_anchors(config).to(target)
-
-    columns = torch.from_numpy(wanted).to(target)
+        model.load_state_dict(on_target, assign=True)
+        return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), effdet_anchors(config)
 
     @torch.inference_mode()
-    def run(network_input: NetworkInput) -> Candidates:
-        height, width = network_input.tensor.shape[2:]
+    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
+        height, width = pictures[0].shape[:2]
         model, anchors = sized(height, width)
-        batch = torch.from_numpy(network_input.tensor).to(target, memory_format=torch.channels_last)
-        class_maps, box_maps = model(batch)
-        logits = effdet_outputs(class_maps, len(entry.classes)).float()[:, columns]
-        # Most of a street shows nothing: look closer only at the anchors with the largest class.
-        most, rows = logits.max(1).values.topk(min(CANDIDATES, len(logits)))
-        if second:
-            # That something stands there, whatever it is: 1 - product of (1 - p).
-            scores = -torch.expm1(-torch.nn.functional.softplus(logits[rows]).sum(1))
-        else:
-            scores = most.sigmoid()
-        above = scores >= first_threshold
-        keep, scores, classes = rows[above], scores[above], logits[rows[above]].argmax(1)
-        codes = effdet_outputs(box_maps, 4).float()[keep]
-        boxes = decode_box_outputs(codes, anchors[keep], output_xyxy=True)
-        found = columns[classes].cpu().numpy().astype(np.int64)
-        return Candidates(boxes.cpu().numpy(), scores.cpu().numpy(), found)
+        # Always a whole batch: libraries add in another order for another number, and bits must not depend on the neighbours.
+        raw = torch.zeros((batch, height, width, 3), dtype=torch.uint8, pin_memory=gpu)
+        for k, picture in enumerate(pictures):
+            raw[k] = torch.from_numpy(np.ascontiguousarray(picture))
+        # Channels last as they come.
+        values = raw.to(target, non_blocking=True).permute(0, 3, 1, 2).float()
+        if how.channels == "bgr":
+            values = values.flip(1)
+        values = ((values / how.scale - mean) / std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(target.type, precision, enabled=precision is not None):
+            class_maps, box_maps = model(values)
+        logits, codes = flat(class_maps, len(entry.classes)).float()[:, :, wanted], flat(box_maps, 4).float()
+        # Most of a street shows nothing: only the anchors with the largest class leave the GPU.
+        rows = logits.amax(2).topk(min(CANDIDATES, logits.shape[1]), 1).indices.sort(1).values
+        logits, codes = (values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2])) for values in (logits, codes))
+        found = []
+        for k, (row, scores, code) in enumerate(zip(rows.cpu().numpy(), logits.cpu().numpy(), codes.cpu().numpy(), strict=True)):
+            if k < len(pictures):
+                one = efficientdet(scores, code, anchors[row], together, threshold)
+                found.append(Candidates(one.boxes, one.scores, wanted[one.classes]))
+        return found
 
-    return run, _recogniser(second, len(entry.classes), target, threshold) if second else None
+    return Network(find, batch, GPU_STREAMS if gpu else 1)
 
 
-def _recogniser(state: dict[str, Any], classes: int, target: Any, threshold: float) -> Recognise:
+def _on_openvino(
+    entry: Weights, state: dict[str, Any], target: Any, wanted: np.ndarray, together: bool, threshold: float
+) -> Network:
+    how = entry.preprocessing
+    assert how is not None
+    step = 2 ** _config(entry, (512, 512)).max_level
+    if how.size != "native" or how.multiple % step:
+        raise ValueError(f"{entry.name}: backend openvino wants photos of size native and multiple {step}")
+    identity = f"{entry.sha256} {entry.architecture} {len(entry.classes)} {entry.options} {how}"
+    model = graph(lambda: free_size(entry, state), (1, 2 * step, 3 * step, 3), (1, -1, -1, 3), identity)
+    run = compiled(model, entry.inference.precision, threads())
+
+    @lru_cache(maxsize=8)
+    def anchors(height: int, width: int) -> np.ndarray:
+        return effdet_anchors(_config(entry, (height, width)))
+
+    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
+        found = []
+        for picture in pictures:
+            logits, codes = run(np.ascontiguousarray(picture)[None])
+            one = efficientdet(logits[0][:, wanted], codes[0], anchors(*picture.shape[:2]), together, threshold)
+            found.append(Candidates(one.boxes, one.scores, wanted[one.classes]))
+        return found
+
+    return Network(find, 1, threads())
+
+
+def free_size(entry: Weights, state: dict[str, Any]) -> Any:
+    """A torch module of an effdet entry for all sizes that its feature pyramid halves evenly: (1, height, width, 3) uint8 to
+    logits (1, n, classes) and codes (1, n, 4), float32.
+    """
+    import torch
+    from effdet.efficientdet import Interpolate2d
+
+    how = entry.preprocessing
+    assert how is not None
+    step = 2 ** _config(entry, (512, 512)).max_level
+    model = effdet_model(_config(entry, (2 * step, 3 * step)))
+    model.load_state_dict(state)
+    for part in model.modules():
+        if isinstance(part, Interpolate2d):
+            # effdet writes the size down; every level is twice the next one.
+            part.size, part.scale_factor = None, 2.0
+    classes = len(entry.classes)
+
+    class Free(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.eval().requires_grad_(False)
+            self.register_buffer("mean", torch.tensor(how.mean).view(1, 3, 1, 1) * how.scale)
+            self.register_buffer("std", torch.tensor(how.std).view(1, 3, 1, 1) * how.scale)
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            values = pixels.permute(0, 3, 1, 2).float()
+            if how.channels == "bgr":
+                values = values.flip(1)
+            class_maps, box_maps = self.model((values - self.mean) / self.std)
+            return flat(class_maps, classes), flat(box_maps, 4)
+
+    return Free()
+
+
+def _reader(path: Path, entry: Weights, target: Any) -> Second:
+    from kryss.vision.recognise import INPUT_PX, Reader, load_network, load_reader
+
+    if entry.inference.backend != "openvino" or target.type != "cpu":
+        reader = load_reader(path, str(target))
+        return Second(reader, reader.classes)
+    import torch
+
+    network, settings = load_network(path)
+
+    class Bytes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, deltas = self.network(crops.permute(0, 3, 1, 2).float())
+            return logits, deltas
+
+    shape = (1, INPUT_PX, INPUT_PX, 3)
+    run = compiled(graph(Bytes, shape, shape, f"reader {entry.reader_sha256}"), entry.inference.precision, threads())
+
+    def read(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, deltas = run(crops)
+        return logits, deltas
+
+    # One crop at a time: a stream has one thread, so a batch would save nothing.
+    reader = Reader(read, settings, batch=1)
+    return Second(reader, reader.classes)
+
+
+def _tiny(state: dict[str, Any], classes: tuple[str, ...], target: Any) -> Second:
+    """The second stage of kryss-signs-lite0@1, which lies in the same file."""
     import torch
 
     from kryss.vision.recognise import Recogniser, as_input, crop
 
-    model = Recogniser(classes + 1)
+    model = Recogniser(len(classes) + 1)
     model.load_state_dict(state)
     model.eval().requires_grad_(False).to(target)
 
     @torch.inference_mode()
-    def recognise(pixels: np.ndarray, found: Candidates) -> Candidates:
-        if not len(found.scores):
-            return found
-        crops = np.stack([crop(pixels, box) for box in found.boxes])
+    def read(pixels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # One crop at a time: a batched product may add in another order, and the bits must not depend on the neighbours.
-        shares = torch.cat([model(as_input(one[None]).to(target)).softmax(1) for one in crops]).cpu().numpy()
-        best = shares[:, :classes].argmax(1)
-        scores = np.sqrt(found.scores * shares[np.arange(len(best)), best])
-        keep = scores >= threshold
-        # The same thing found twice, a little apart, or a part of it: the box that was read best stays.
-        return suppress(Candidates(found.boxes[keep], scores[keep], best[keep]), overlap=coverage, limit=SAME_THING_COVERAGE)
+        shares = [model(as_input(crop(pixels, box)[None]).to(target)).softmax(1) for box in boxes]
+        return (torch.cat(shares).cpu().numpy() if shares else np.zeros((0, len(classes) + 1), np.float32)), boxes
 
-    return recognise
+    return Second(read, classes)
 
 
-def _state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """A state dict in float32, from safetensors or from a release of effdet."""
     import torch
 

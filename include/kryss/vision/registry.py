@@ -84,6 +84,9 @@ class Suppression:
     method: Literal["hard", "soft", "wbf"] = "hard"
     """hard: the best stays; soft: the others lose score (Bodla et al. 2017, Gaussian); wbf: their mean (Solovyev et al. 2021)."""
     iou: float = 0.5
+    """Boxes that overlap by more are one thing."""
+    measure: Literal["iou", "coverage"] = "iou"
+    """Of two boxes: intersection over union, or over the smaller of them (a part of a thing is the thing)."""
     class_agnostic: bool = True
     """One thing in the street has one class."""
     sigma: float = 0.5
@@ -109,8 +112,12 @@ class Inference:
     """Score from which the first stage hands a find to the second (None: the score threshold)."""
     recogniser: bool = True
     """Whether the second stage is asked."""
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    backend: Literal["torch", "openvino", "onnxruntime"] = "torch"
+    finder_weight: float = 0.5
+    """The score is finder ** weight * reader ** (1 - weight): 0.5 is the geometric mean."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the arithmetic, where the hardware has it: bf16 on CPUs and GPUs, fp16 on GPUs."""
+    backend: Literal["torch", "openvino"] = "torch"
+    """What runs the network on a CPU; on a GPU it is torch. Family onnx: ONNX Runtime."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,104 @@
+"""Networks on a CPU through OpenVINO: converted from torch once, kept on disk, compiled for a size of input.
+
+The graph is converted with free sizes and kept in the weights folder under a name that follows from the weights and the versions
+of the libraries, so that a task pays for the conversion once on a machine and for the compilation (half a second) once a process.
+Every stream has one thread: streams scale better than threads that share a picture, and sums are added in one order, so the bits
+of a result depend on neither the number of streams nor what else is going on. bf16 is used where the processor has it, else
+OpenVINO takes fp32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kryss.vision.registry import weights_dir
+
+log = logging.getLogger(__name__)
+
+Compiled = Callable[[np.ndarray], list[np.ndarray]]
+"""One input to all outputs; may be called from as many threads as there are streams."""
+SHAPES = 8
+"""Sizes of input that stay compiled."""
+
+
+def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], identity: str) -> Any:
+    """The OpenVINO model of a torch module that takes uint8.
+
+    ``make``: the module, asked for only if it is not kept; ``example``: a shape to trace it with; ``free``: the shape with -1
+    where it may vary; ``identity``: what the result depends on, e.g. the hash of the weights and the options.
+    """
+    import openvino as ov
+
+    key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 1".encode()).hexdigest()[:20]
+    folder = weights_dir() / "openvino" / key
+    core = _core()
+    if not (folder / "model.xml").is_file():
+        import torch
+
+        log.info("converting a network to OpenVINO, once: %s", folder)
+        with torch.inference_mode():
+            made = ov.convert_model(make(), example_input=torch.zeros(tuple(example), dtype=torch.uint8), input=[list(free)])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder.parent))
+        ov.save_model(made, part / "model.xml", compress_to_fp16=False)
+        try:
+            part.rename(folder)
+        except OSError:
+            # Another process was as fast: what it kept is the same.
+            shutil.rmtree(part)
+    return core.read_model(folder / "model.xml")
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    import openvino as ov
+
+    return ov.Core()
+
+
+def compiled(model: Any, precision: str, streams: int) -> Compiled:
+    """A model of ``graph`` on this CPU. ``precision``: fp32 or bf16; ``streams``: calls that may run at a time."""
+    hint = {"fp32": "f32", "bf16": "bf16"}.get(precision)
+    if hint is None:
+        raise ValueError(f"OpenVINO: no precision {precision!r} here, only fp32 and bf16")
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams,
+        # Whoever shares the machine shares its cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+    own = threading.local()
+    lock = threading.Lock()
+
+    @lru_cache(maxsize=SHAPES)
+    def sized(shape: tuple[int, ...]) -> Any:
+        sized_model = model.clone()
+        sized_model.reshape(list(shape))
+        return _core().compile_model(sized_model, "CPU", options)
+
+    def run(values: np.ndarray) -> list[np.ndarray]:
+        with lock:
+            network = sized(values.shape)
+        requests: dict[int, Any] = own.__dict__.setdefault("requests", {})
+        if id(network) not in requests:
+            if len(requests) >= SHAPES:
+                requests.clear()
+            requests[id(network)] = (network.create_infer_request(), network)
+        request = requests[id(network)][0]
+        request.infer([values], share_inputs=True)
+        return [np.array(request.get_output_tensor(k).data) for k in range(len(network.outputs))]
+
+    return run
