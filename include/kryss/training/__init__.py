@@ -1,4 +1,4 @@
-"""Training of the sign detector: composes crops, trains, evaluates and exports what `vision` runs.
+"""Training: labelled photos in, composed scenes, networks that learn and are judged, models of the registry out.
 
-See `python -m kryss.training --help`.
+See ``./kryss train --help``.
 """

@@ -1,0 +1,215 @@
+"""A whole training from recipe and folders: read and check the data, compose, learn, write down what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from kryss.training.backbone import backbone_weights
+from kryss.training.data import OTHER_SIGN, DataSet, LabelledPhoto, Problem, coco, gtsdb, gtsrb, mtsd, split
+from kryss.training.data.check import BrokenDataError, checked
+from kryss.training.detector import read_state
+from kryss.training.recipe import DataSet as Source
+from kryss.training.recipe import Recipe, RecipeError, matches
+from kryss.training.validation import Judged
+from kryss.vision.registry import model_key, resolve, weights_file
+from kryss.vision.taxonomy import detected, from_gtsdb
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a recipe learns from and is judged by."""
+
+    train: tuple[LabelledPhoto, ...]
+    judged: tuple[Judged, ...]
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    """What the outputs are called."""
+    output_of: dict[str, int | None]
+    digest: str
+    """Names the data: photos, boxes and regions."""
+
+
+def load_set(source: Source, path: Path) -> DataSet:
+    """``path``: the folder of a data set, or its annotation file."""
+    if source.format != "coco":
+        return {"gtsdb": gtsdb.load, "gtsrb": gtsrb.load, "mtsd": mtsd.load}[source.format](path)
+    annotations = path if path.suffix == ".json" else path / "annotations.json"
+    names = from_gtsdb() if source.ids == "gtsdb" else None
+    return coco.load(annotations, annotations.parent / "images", names, stretch=source.stretch)
+
+
+def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None = None, skip_bad: bool = False) -> Material:
+    """Reads the recipe's data sets. ``prelabels``: a teacher's file, for the photos that are trained on."""
+    unknown = set(places) - set(recipe.data)
+    missing = [name for name, source in recipe.data.items() if source.required and name not in places]
+    if unknown or missing:
+        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
+        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing)}"
+        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} wants {wants}")
+    classes = recipe.classes or (*detected(), OTHER_SIGN)
+    names = recipe.output_names(classes)
+    output_of = dict(zip(classes, recipe.output_of(classes), strict=True))
+    train: list[LabelledPhoto] = []
+    judged: list[Judged] = []
+    for name, photos in sound(recipe, places, skip_bad).items():
+        source = recipe.data[name]
+        learn, held = split(photos)
+        outputs = frozenset(k for c, k in output_of.items() if k is not None and matches(c, source.labelled))
+        judged += [Judged(photo, outputs, source.scale) for photo in _spread(held, recipe.validate_.photos)]
+        train += learn
+        log.info("%s: %d photos to learn from, %d held out", name, len(learn), len(held))
+    if prelabels:
+        from kryss.training.prelabel import apply
+
+        train = list(apply(train, prelabels))
+    return Material(tuple(train), tuple(judged), classes, names, output_of, data_digest(train))
+
+
+def sound(recipe: Recipe, places: Mapping[str, Path], skip_bad: bool) -> dict[str, tuple[LabelledPhoto, ...]]:
+    """Name of a data set to its photos. Stops with all that is wrong in all of them, or leaves it out and counts it."""
+    found: dict[str, tuple[LabelledPhoto, ...]] = {}
+    problems: list[Problem] = []
+    for name, path in places.items():
+        try:
+            found[name] = checked(load_set(recipe.data[name], path), skip_bad).photos
+        except BrokenDataError as error:
+            problems += [replace(problem, photo=f"{name} {problem.photo}") for problem in error.problems]
+    if problems:
+        raise BrokenDataError(problems)
+    return found
+
+
+def _spread(photos: Sequence[LabelledPhoto], number: int) -> list[LabelledPhoto]:
+    """So many of them, evenly."""
+    return [photos[k * len(photos) // number] for k in range(number)] if len(photos) > number else list(photos)
+
+
+def data_digest(photos: Sequence[LabelledPhoto]) -> str:
+    """SHA-256 over every photo's bytes, boxes and regions."""
+    total = hashlib.sha256()
+    for photo in photos:
+        total.update(hashlib.sha256(photo.body()).digest())
+        total.update(json.dumps([str(photo.id), photo.boxes, photo.ignore, photo.stretch]).encode())
+    return total.hexdigest()
+
+
+def class_weights(recipe: Recipe, made: Material) -> Tensor:
+    """(outputs,) for the classification losses, mean 1."""
+    if recipe.loss.class_weights == "equal":
+        return torch.ones(len(made.names))
+    count = Counter(made.output_of.get(box[4]) for photo in made.train for box in photo.boxes)
+    weights = torch.tensor([1 / math.sqrt(max(count[k], 1)) for k in range(len(made.names))])
+    return weights / weights.mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished run left."""
+
+    model: str
+    """name@version"""
+    file: Path
+    sha256: str
+    steps: int
+    figures: dict[str, float]
+    registered: bool
+
+
+def train_detector(
+    recipe: Recipe,
+    places: Mapping[str, Path],
+    sprites: Path,
+    out: Path,
+    *,
+    start: str | None = None,
+    prelabels: Path | None = None,
+    cache: Path | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    new_data: bool = False,
+    skip_bad: bool = False,
+    name: str | None = None,
+    is_registered: bool = True,
+) -> Outcome:
+    """Trains by a recipe into a folder. ``start``: a file of weights or a model of the registry instead of the recipe's start.
+    ``name``: ``name@version`` of the model (default: the recipe's name and the weights' hash).
+    """
+    from kryss.training.card import model_card
+    from kryss.training.compose import Mix, Sampler
+    from kryss.training.registering import entry_of_run, register_run, write_model
+    from kryss.training.train import Trainer
+
+    made = material(recipe, places, prelabels, skip_bad)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=120))
+    labels = {name: output for name, output in made.output_of.items() if output is not None}
+    mix = TypeAdapter(Mix).validate_python(recipe.sampler)
+    samples = Sampler(made.train, labels, sprites, recipe.side_px, recipe.seed, mix, cache or out / "decoded")
+    begun = start or recipe.start
+    trainer = Trainer(
+        recipe,
+        made.names,
+        samples,
+        made.judged,
+        made.output_of,
+        out,
+        start=start_weights(begun, recipe),
+        class_weights=class_weights(recipe, made),
+        data_digest=made.digest,
+        minutes=minutes,
+        device=device,
+        resume=resume,
+        new_data=new_data,
+    )
+    state = {key: value.cpu() for key, value in trainer.run().items()}
+    figures = trainer.figures()
+    trained = {
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "data": made.digest,
+        "photos": len(made.train),
+        "start": begun if not Path(begun).exists() else f"{Path(begun).name} ({file_digest(Path(begun))})",
+        "steps": trainer.place["step"],
+        "minutes": round(trainer.place["seconds"] / 60, 1),
+        "validation": {key: round(value, 4) for key, value in figures.items()},
+    }
+    named, _, version = (name or recipe.name).partition("@")
+    entry = write_model(state, out, entry_of_run(recipe, made, named, version, trained))
+    (out / "model.md").write_text(model_card(entry, recipe, made, figures, trained), encoding="utf-8")
+    if is_registered:
+        register_run(out, entry)
+    return Outcome(model_key(entry), out / "model.safetensors", entry.sha256 or "", trainer.place["step"], figures, is_registered)
+
+
+def start_weights(start: str, recipe: Recipe) -> dict[str, Tensor] | None:
+    """``imagenet``, ``none``, a file, or a model of the registry."""
+    if start == "none":
+        return None
+    if start == "imagenet":
+        if recipe.architecture != "tf_efficientdet_lite0":
+            raise RecipeError(
+                f"no ImageNet weights for {recipe.architecture} come with Kryss: give --start {recipe.architecture} "
+                "(a detector trained on COCO, fetched on first use), --start FILE or --start none"
+            )
+        return {f"backbone.{key}": value for key, value in backbone_weights().items()}
+    path = Path(start)
+    return read_state(path if path.is_file() else weights_file(resolve(start)))
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
