@@ -1,17 +1,19 @@
 """Composed scenes: pieces of street photos with further signs and lights painted in, and boxes of all that is to be found.
 
-A sample is a function of the seed and its number alone: the same on every machine with the same library versions, whatever was
-drawn before it. Real signs keep their boxes; what has no label but may be something (see `prelabel`), and what a crop cuts to less
-than half, is an ignore region. Nothing is painted over a label or an ignore region.
+A sample is a function of the seed and its number alone: the same on every machine with the same library versions, whatever
+was drawn before it. Real signs keep their boxes; what has no label but may be something (see `prelabel`), and what
+a crop cuts to less than half, is an ignore region. Nothing is painted over a label or an ignore region.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -44,7 +46,7 @@ class Mix:
     lights: float = 0.4
     """Share of pasted groups that are lights."""
     others: float = 0.12
-    """Share of pasted signs that have no name here (class other-sign)."""
+    """Share of pasted signs that have no name here (class other-sign). Plates below signs are ignore regions."""
     photographed: float = 0.4
     """Share of pasted things that were cut from photos, where there are any."""
     distractors: float = 0.35
@@ -55,6 +57,8 @@ class Mix:
     """Pixels of a sample for one of the photo, log-uniform."""
     height_px: tuple[float, float] = (10.0, 150.0)
     """Heights of pasted signs, log-uniform; lights are up to 1.4 times as high."""
+    never_painted: tuple[str, ...] = ()
+    """Classes that are learned from photos only."""
     mirror: bool = False
     """Mirrors half of the scenes. Only where left and right mean the same, as to a detector that tells signs from lights."""
 
@@ -91,21 +95,34 @@ class Pictures:
         lights: int = 240,
         seed: int = 0,
     ) -> None:
-        """``photos``: to cut signs and lights from, along the outlines of ``shapes`` (default: the taxonomy's). ``others``: how many
-        drawings of signs outside ``names`` are taken for class other-sign.
+        """``photos``: to cut signs and lights from, along the outlines of ``shapes`` (default: the taxonomy's). ``others``: how
+        many drawings of signs outside ``names`` are taken for class other-sign.
         """
         if not sprites.is_dir():
             raise FileNotFoundError(f"no folder {sprites}: --sprites is package_signs of npm's mapillary_sprite_source")
         self.drawn = painting.sign_pictures(sprites, [name for name in names if name not in LIGHTS])
+        if painting.ROUTE in names:
+            self.drawn[painting.ROUTE] = painting.route_markers(60, seed)
         rest = sorted(path.stem for path in sprites.glob("*.svg") if path.stem not in self.drawn)
         random.Random(f"others:{seed}").shuffle(rest)
-        found = painting.sign_pictures(sprites, rest[:others], painting.SPRITE_PX * 2 // 3)
-        self.others = [Picture(OTHER_SIGN, each[0].levels) for name, each in sorted(found.items())]
-        self.plates = [each for each in self.others if each.aspect > 1.6] or self.others
+        rest = _spread(rest, others)
+        found = painting.sign_pictures(sprites, rest, painting.SPRITE_PX * 2 // 3)
+        others_found = [(name, Picture(OTHER_SIGN, each[0].levels)) for name, each in sorted(found.items())]
+        self.others = [each for name, each in others_found if not name.startswith("complementary")]
+        self.plates = [Picture(None, each.levels) for name, each in others_found if name.startswith("complementary")]
         self.lights = painting.drawn_lights(lights, seed)
         cut = painting.cut_pictures(photos, dict(shapes if shapes is not None else _shapes()))
         self.cut = {name: each for name, each in cut.items() if name not in LIGHTS}
         self.cut_lights = [each for name in LIGHTS for each in cut.get(name, [])]
+
+
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    """Most drawings are American plates: kinds take turns, so that triangles and discs have their share."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.split("--")[0], []).append(name)
+    turns = [each for row in zip_longest(*(kinds[kind] for kind in sorted(kinds))) for each in row if each]
+    return turns[:count]
 
 
 def _shapes() -> dict[str, str]:
@@ -119,7 +136,7 @@ class PhotoCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self._mapped: dict[int | str, np.ndarray] = {}
+        self._mapped: dict[Path | bytes, np.ndarray] = {}
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -127,17 +144,15 @@ class PhotoCache:
         """(height, width, 3) uint8 RGB; not to be written to."""
         if self.folder is None:
             return photo.pixels()
-        if photo.id not in self._mapped or self._mapped[photo.id].shape[:2] != (photo.height, photo.width):
+        if photo.source not in self._mapped:
             path = self.folder / f"{photo.digest()}.npy"
             if not path.is_file():
-                import os
-
                 part = path.with_suffix(f".{os.getpid()}.part")
                 with part.open("wb") as file:
                     np.save(file, photo.pixels())
                 part.replace(path)
-            self._mapped[photo.id] = np.load(path, mmap_mode="r")
-        return self._mapped[photo.id]
+            self._mapped[photo.source] = np.load(path, mmap_mode="r")
+        return self._mapped[photo.source]
 
 
 class Sampler:
@@ -153,9 +168,9 @@ class Sampler:
         mix: Mix | None = None,
         cache: Path | None = None,
     ) -> None:
-        """``classes``: the names to be found, in the order of their labels, or name to label (a detector that tells only signs from
-        lights gives all signs and other-sign 0 and all lights 1, see `finder_labels`). What is painted or labelled but not among
-        them is an ignore region. ``cache``: a scratch folder for decoded photos.
+        """``classes``: the names to be found, in the order of their labels, or name to label (a detector that tells only
+        signs from lights gives all signs and other-sign 0 and all lights 1, see `finder_labels`). What is painted or labelled
+        but not among them is an ignore region. ``cache``: a scratch folder for decoded photos.
         """
         if not photos:
             raise ValueError("no photos to compose scenes from")
@@ -168,10 +183,12 @@ class Sampler:
         targets = [(photo, box) for photo in self.photos for box in photo.boxes if box[4] in self.labels]
         self._signs = [target for target in targets if target[1][4] not in LIGHTS]
         self._lights = [target for target in targets if target[1][4] in LIGHTS]
+        self._wide = [photo for photo in self.photos if min(photo.width, photo.height) > 1.5 * side_px]
         self._sign_weights = _cumulated([1 / math.sqrt(count[box[4]]) for _, box in self._signs])
         # A stretched photo was made for its lights; a street photo shows a teacher's far ones.
         self._light_weights = _cumulated([1.0 if photo.stretch > 1 else 0.4 for photo, _ in self._lights])
-        self._names = sorted({name for name in self.labels if name in self.pictures.drawn or name in self.pictures.cut})
+        paintable = (self.pictures.drawn.keys() | self.pictures.cut.keys()) & self.labels.keys()
+        self._names = sorted(paintable - set(self.mix.never_painted))
         # What no photo shows is painted most, what many show least.
         self._name_weights = _cumulated([1 / (0.15 + math.sqrt(count[name]) / 10) for name in self._names])
 
@@ -211,15 +228,15 @@ class Sampler:
             whole.ignore += [(b[0] + left, b[1] + top, b[2] + left, b[3] + top) for b in part.ignore]
         return whole
 
-    def _crop(self, rng: random.Random, width: int, height: int) -> Scene:
-        """A piece of a photo around something labelled, or of anywhere."""
-        kind, target = rng.random(), None
+    def _crop(self, rng: random.Random, width: int, height: int, inset: bool = True) -> Scene:
+        """A piece of a photo around something labelled, or of anywhere. ``inset``: a small photo may lie in another's piece."""
+        kind, target = (rng.random() if inset else 1.0), None
         if kind < self.mix.around_sign and self._signs:
             photo, target = rng.choices(self._signs, cum_weights=self._sign_weights)[0]
         elif kind < self.mix.around_sign + self.mix.around_light and self._lights:
             photo, target = rng.choices(self._lights, cum_weights=self._light_weights)[0]
         else:
-            photo = rng.choice(self.photos)
+            photo = rng.choice(self.photos if inset else self._wide)
         low, high = self.mix.scale
         if target is not None:
             # A target fits into the crop and stays large enough to be told.
@@ -230,9 +247,11 @@ class Sampler:
         scale_x = scale_y * math.exp(rng.uniform(-0.08, 0.08))
         if photo.stretch > 1 and rng.random() < 0.6:
             scale_x *= math.exp(rng.uniform(-0.3, 1.0) * math.log(photo.stretch))
-        # A small photo fills the crop as far as the scale allows.
+        # A small photo fills the crop as far as the scale allows, or lies in another: photos of lights show large ones.
         fill = max(width / (photo.width * scale_x), height / (photo.height * scale_y))
-        if fill > 1 and rng.random() < 0.8:
+        if fill > 1 and self._wide and inset and rng.random() < 0.5:
+            return self._inset(rng, photo, scale_x, scale_y, width, height)
+        if fill > 1:
             scale_x, scale_y = (s * min(fill, max(high / scale_y, 1.0)) for s in (scale_x, scale_y))
         cut_w, cut_h = width / scale_x, height / scale_y
         if target is not None:
@@ -242,6 +261,26 @@ class Sampler:
             x, y = rng.uniform(0, photo.width), rng.uniform(0.15, 0.75) * photo.height
         left, top = _within(rng, x - cut_w / 2, cut_w, photo.width), _within(rng, y - cut_h / 2, cut_h, photo.height)
         return cut(rng, self.cache.pixels(photo), photo, (left, top, left + cut_w, top + cut_h), width, height)
+
+    def _inset(self, rng: random.Random, photo: LabelledPhoto, scale_x: float, scale_y: float, width: int, height: int) -> Scene:
+        """A small photo as it is, somewhere in a crop of a larger one."""
+        outer = self._crop(rng, width, height, inset=False)
+        w, h = min(width, round(photo.width * scale_x)), min(height, round(photo.height * scale_y))
+        left, top = rng.randint(0, width - w), rng.randint(0, height - h)
+        x, y = (photo.width - w / scale_x) * rng.random(), (photo.height - h / scale_y) * rng.random()
+        inner = cut(rng, self.cache.pixels(photo), photo, (x, y, x + w / scale_x, y + h / scale_y), w, h)
+        place = (left, top, left + w, top + h)
+        scene = Scene(outer.image)
+        scene.image[top : top + h, left : left + w] = inner.image
+        for box in outer.boxes:
+            if not _touch(box[:4], place):
+                scene.boxes.append(box)
+            elif (rest := _beside(box[:4], place)) is not None:
+                scene.ignore.append(rest)
+        scene.ignore += [box for box in outer.ignore if _beside(box, place) is not None]
+        scene.boxes += [(b[0] + left, b[1] + top, b[2] + left, b[3] + top, b[4]) for b in inner.boxes]
+        scene.ignore += [(b[0] + left, b[1] + top, b[2] + left, b[3] + top) for b in inner.ignore]
+        return scene
 
     # --- what is painted in ---
 
@@ -407,6 +446,13 @@ def finder_labels(names: Sequence[str]) -> dict[str, int]:
     return {**{name: int(name in LIGHTS) for name in names}, **dict.fromkeys(LIGHTS, 1), OTHER_SIGN: 0}
 
 
+def _beside(box: Ltrb, place: Ltrb) -> Ltrb | None:
+    """What of a box something that was laid over it leaves to be seen: the box where that is more than a little."""
+    width, height = min(box[2], place[2]) - max(box[0], place[0]), min(box[3], place[3]) - max(box[1], place[1])
+    hidden = max(0.0, width) * max(0.0, height) / max(1e-6, (box[2] - box[0]) * (box[3] - box[1]))
+    return box if hidden < 0.9 else None
+
+
 def _cumulated(weights: Sequence[float]) -> list[float]:
     return [float(value) for value in np.cumsum(weights)]
 
@@ -479,9 +525,7 @@ def _moved(box: Ltrb, window: Ltrb, scale_x: float, scale_y: float) -> Ltrb:
 # --- scenery ----------------------------------------------------------------------------------------------------------------
 
 
-def _beam(
-    image: np.ndarray, start: tuple[float, float], end: tuple[float, float], thick: float, grey: float, lit: float
-) -> None:
+def _beam(image: np.ndarray, start: tuple[float, float], end: tuple[float, float], thick: float, grey: float, lit: float) -> None:
     """A straight round pole: darker at one edge, lighter along its middle."""
     across = np.array([end[1] - start[1], start[0] - end[0]], np.float64)
     across /= max(1e-6, float(np.hypot(*across)))
@@ -569,7 +613,9 @@ def _distract(rng: random.Random, scene: Scene) -> None:
     side = scene.image.shape[0]
     size = math.exp(rng.uniform(math.log(8), math.log(side / 4)))
     kind = rng.choices(["board", "lamps", "wheel", "reflector", "clock", "back"], [30, 20, 12, 12, 8, 18])[0]
-    aspect = {"board": rng.uniform(0.5, 3), "lamps": rng.uniform(2, 4), "reflector": 0.6, "clock": rng.uniform(0.9, 1.8)}.get(kind, 1)
+    aspect = {"board": rng.uniform(0.5, 3), "lamps": rng.uniform(2, 4), "reflector": 0.6, "clock": rng.uniform(0.9, 1.8)}.get(
+        kind, 1
+    )
     if kind in ("lamps", "reflector", "clock"):
         size = min(size, 28.0)
     width, height = size * aspect, size
@@ -579,7 +625,8 @@ def _distract(rng: random.Random, scene: Scene) -> None:
     place = (x, y, x + width, y + height)
     if not scene.is_free(place):
         return
-    scene.taken.append(place)
+    # Some label the clock of a light with the light.
+    (scene.ignore if kind == "clock" else scene.taken).append(place)
     tall, wide = max(4, int(size * 2)), max(4, int(width * 2))
     rgba = np.zeros((tall, wide, 4), np.uint8)
     light = float(scene.image[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1].mean()) / 255
@@ -598,7 +645,9 @@ def _distract(rng: random.Random, scene: Scene) -> None:
             painting._disc(rgba, wide / 2, tall / 2, radius * share, (grey, grey, grey))
     elif kind == "reflector":
         rgba[:] = (*(int(v) for v in paint()), 255)
-        painting._disc(rgba, wide / 2, tall / 2, min(wide, tall) * 0.3, rng.choice([(230, 60, 30), (250, 170, 30), (240, 240, 240)]))
+        painting._disc(
+            rgba, wide / 2, tall / 2, min(wide, tall) * 0.3, rng.choice([(230, 60, 30), (250, 170, 30), (240, 240, 240)])
+        )
     elif kind == "clock":
         rgba[:] = (18, 18, 19, 255)
         cv2.putText(
@@ -644,7 +693,9 @@ def _board(rng: random.Random, rgba: np.ndarray, paint: object) -> None:
         shade = (*colour(), 255)  # type: ignore[operator]
         if rng.random() < 0.5:
             word = "".join(rng.choice("ABEFGHKLMNOPRSTUVXYZ0123456789") for _ in range(rng.randrange(2, 9)))
-            cv2.putText(rgba, word, (int(x * 0.4), y), cv2.FONT_HERSHEY_DUPLEX, tall / rng.uniform(40, 120), shade, 1, cv2.LINE_AA)
+            cv2.putText(
+                rgba, word, (int(x * 0.4), y), cv2.FONT_HERSHEY_DUPLEX, tall / rng.uniform(40, 120), shade, 1, cv2.LINE_AA
+            )
         else:
             cv2.ellipse(rgba, (x, y), (max(1, wide // 5), max(1, tall // 4)), rng.uniform(0, 180), 0, 360, shade, -1, cv2.LINE_AA)
 
@@ -656,7 +707,7 @@ def developed(rng: random.Random, image: np.ndarray) -> np.ndarray:
     """Other light, other camera: exposure, colour, lens and motion blur, noise, JPEG."""
     if rng.random() < 0.85:
         saturation = rng.uniform(0.5, 1.4) if rng.random() < 0.92 else 0.0
-        gain = math.exp(rng.uniform(math.log(0.6), math.log(1.45)))
+        gain = math.exp(rng.uniform(math.log(0.6), math.log(1.35)))
         tint = np.array([rng.gauss(1, 0.05), 1, rng.gauss(1, 0.06)])
         mix = (np.full((3, 3), (1 - saturation) / 3) + np.eye(3) * saturation) * (tint * gain)[:, None]
         image = cv2.transform(image, mix)

@@ -21,11 +21,11 @@ SPRITE_PX = 192
 LIGHT_PX = 240
 LAMPS = ((255, 52, 38), (255, 178, 40), (50, 245, 175))
 """Red, amber, green; lit."""
-HOUSINGS = (
-    *(((24, 25, 27), 6), ((42, 43, 45), 3), ((30, 42, 34), 2), ((92, 94, 92), 1), ((198, 160, 34), 2), ((70, 64, 44), 1)),
-)
+HOUSINGS = (((24, 25, 27), 6), ((42, 43, 45), 3), ((30, 42, 34), 2), ((92, 94, 92), 1), ((198, 160, 34), 2), ((70, 64, 44), 1))
 """Colour, and how often it is taken."""
-FACES = {"white": (255, 255, 255), "yellow": (247, 202, 24), "orange": (240, 150, 20)}
+FACES = {"white": (255, 255, 255), "yellow": (250, 222, 28), "orange": (236, 152, 22)}
+ROUTE = "information--general-directions--g1"
+"""Mapillary's class of route markers and direction boards; the npm package has no drawing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,8 @@ OUTLINES: dict[str, tuple[tuple[float, float], ...]] = {
         *((1 - _OCTAGON, 1.0), (_OCTAGON, 1.0), (0.0, 1 - _OCTAGON), (0.0, _OCTAGON)),
     ),
     "square": ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
-    "rectangle": ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
+    "rect_h": ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
+    "rect_v": ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)),
     "light": ((0.08, 0.0), (0.92, 0.0), (1.0, 0.04), (1.0, 0.96), (0.92, 1.0), (0.08, 1.0), (0.0, 0.96), (0.0, 0.04)),
 }
 """Outlines in shares of the box, by the shapes of the taxonomy."""
@@ -158,6 +159,70 @@ def outline(shape: str, width: int, height: int) -> np.ndarray:
     corners = np.array(OUTLINES[shape]) * (width, height) - 0.5
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     return mask
+
+
+def route_markers(count: int, seed: int) -> list[Picture]:
+    """Numbers of roads (white on green: Europe; black on white or yellow: national; white on blue: motorway), and boards with
+    places and arrows.
+    """
+    rng = random.Random(f"routes:{seed}")
+    return [_marker(rng) if rng.random() < 0.65 else _direction_board(rng) for _ in range(count)]
+
+
+GREEN, BLUE, YELLOW, WHITE, BLACK = (18, 112, 96), (20, 82, 160), (248, 200, 24), (250, 250, 248), (20, 20, 20)
+
+
+def _marker(rng: random.Random) -> Picture:
+    letters, ground, ink = rng.choices(
+        [
+            ("E", GREEN, WHITE),
+            ("Rv ", WHITE, BLACK),
+            ("Fv ", WHITE, BLACK),
+            ("", WHITE, BLACK),
+            ("B ", YELLOW, BLACK),
+            ("A ", BLUE, WHITE),
+        ],
+        [45, 8, 8, 16, 15, 8],
+    )[0]
+    if ground == GREEN:
+        ground = tuple(min(255, max(0, c + rng.randrange(-12, 13))) for c in GREEN)
+        letters = rng.choice(["E", "E "])
+    text = letters + str(rng.choice([rng.randrange(1, 20), rng.randrange(10, 100), rng.randrange(100, 900)]))
+    height, thick = 96, rng.randrange(5, 9)
+    (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.9, thick)
+    width = int(max(wide + rng.uniform(16, 60), height * rng.uniform(1.2, 2.1)))
+    rgba = np.zeros((height, width, 4), np.uint8)
+    radius = rng.choice([2.0, 8.0, 14.0])
+    rim = ink if rng.random() < 0.7 else (YELLOW if ground == GREEN else ground)
+    _rounded(rgba, (0, 0, width, height), radius, ground if rng.random() < 0.3 else rim)
+    edge = rng.uniform(3, 7)
+    _rounded(rgba, (edge, edge, width - edge, height - edge), radius * 0.7, ground)
+    at = ((width - wide) // 2, (height + tall) // 2)
+    cv2.putText(rgba, text, at, cv2.FONT_HERSHEY_SIMPLEX, 1.9, _solid(ink), thick, cv2.LINE_AA)
+    return picture(rgba, ROUTE)
+
+
+def _direction_board(rng: random.Random) -> Picture:
+    ground, ink = rng.choices([(YELLOW, BLACK), (BLUE, WHITE), (WHITE, BLACK), (GREEN, WHITE)], [40, 25, 25, 10])[0]
+    lines = rng.choice([1, 1, 2, 3])
+    height, width = 64 * lines + 16, rng.randrange(200, 420)
+    rgba = np.zeros((height, width, 4), np.uint8)
+    if lines == 1 and rng.random() < 0.6:
+        # A board that is an arrow itself.
+        tip, flip = height * 0.5, rng.random() < 0.5
+        corners = np.array([(0, 0), (width - tip, 0), (width, height / 2), (width - tip, height), (0, height)])
+        if flip:
+            corners[:, 0] = width - corners[:, 0]
+        cv2.fillPoly(rgba, [np.round((corners - 0.5) * 16).astype(np.int32)], _solid(ground), cv2.LINE_AA, 4)
+    else:
+        _rounded(rgba, (0, 0, width, height), 10, ink)
+        _rounded(rgba, (5, 5, width - 5, height - 5), 7, ground)
+    for k in range(lines):
+        word = "".join(rng.choice("aeioubdfghklmnprstv") for _ in range(rng.randrange(4, 11))).capitalize()
+        scale, y = rng.uniform(1.1, 1.5), 64 * k + 56
+        cv2.putText(rgba, word, (34, y), cv2.FONT_HERSHEY_DUPLEX, scale, _solid(ink), 3, cv2.LINE_AA)
+    rgba[rgba[..., 3] == 0] = 0
+    return picture(rgba, ROUTE)
 
 
 # --- traffic lights ---------------------------------------------------------------------------------------------------------
@@ -201,7 +266,9 @@ def _head(rng: random.Random) -> Picture:
         ends = ((at, body[1]), (at, body[3])) if lying else ((body[0], at), (body[2], at))
         _line(rgba, *ends, max(1, int(pitch * 0.03)), seam)
     colours = [LAMPS[0], LAMPS[2]] if lenses == 2 else [LAMPS[0], LAMPS[1], LAMPS[2], LAMPS[2]][:lenses]
-    lit = rng.choices([(0,), (lenses - 1,), (1,) if lenses > 2 else (0,), (0, 1) if lenses > 2 else (1,), ()], [40, 32, 12, 3, 13])[0]
+    lit = rng.choices(
+        [(0,), (lenses - 1,), (1,) if lenses > 2 else (0,), (0, 1) if lenses > 2 else (1,), ()], [40, 32, 12, 3, 13]
+    )[0]
     radius = pitch * rng.uniform(0.36, 0.44)
     style = rng.choices(["plain", "led", "arrow", "man"], [60, 20, 15, 0] if kind != PEDESTRIANS else [10, 10, 0, 80])[0]
     lamps = []
@@ -291,7 +358,13 @@ def _symbol(
     tip = (x + 0.7 * radius * math.cos(turn), y + 0.7 * radius * math.sin(turn))
     _line(rgba, (x - 0.65 * radius * math.cos(turn), y - 0.65 * radius * math.sin(turn)), tip, thick, colour)
     for side in (-2.4, 2.4):
-        _line(rgba, tip, (tip[0] + 0.6 * radius * math.cos(turn + side), tip[1] + 0.6 * radius * math.sin(turn + side)), thick, colour)
+        _line(
+            rgba,
+            tip,
+            (tip[0] + 0.6 * radius * math.cos(turn + side), tip[1] + 0.6 * radius * math.sin(turn + side)),
+            thick,
+            colour,
+        )
 
 
 def _visor(
@@ -311,7 +384,7 @@ def _visor(
     sign = 1 if turned > 0 else -1
     arc = [(x + radius * 1.1 * math.cos(a), y + radius * 1.1 * math.sin(a)) for a in np.linspace(-2.9, -0.25, 9)]
     side = [p for p in arc if sign * (p[0] - x) > -radius * 0.3]
-    points = side + [(px + reach, py + abs(turned) * radius * 0.25) for px, py in reversed(side)]
+    points = [*side, *((px + reach, py + abs(turned) * radius * 0.25) for px, py in reversed(side))]
     cv2.fillPoly(rgba, [np.round((np.array(points) - 0.5) * 16).astype(np.int32)], _solid(shade), cv2.LINE_AA, 4)
 
 
@@ -366,6 +439,17 @@ def warped(drawn: Picture, corners: np.ndarray) -> tuple[np.ndarray, int, int]:
     return cv2.resize(twice, (right - left, bottom - top), interpolation=cv2.INTER_AREA).astype(np.float32), left, top
 
 
+def painted(rng: random.Random, drawn: Picture, height_px: float, white: float | None = None) -> np.ndarray:
+    """One picture in a random pose, light and state: a premultiplied float32 RGBA patch (0 to 255) for `blend`; its outline is
+    ``seen_box(patch[..., 3] / 255)``.
+    """
+    pose = random_pose(rng, rng.choice([8, 22, 35]))
+    if drawn.photographed:
+        pose = Pose(pose.yaw * 0.4, 0.0, pose.roll * 0.5, pose.distance)
+    patch, _, _ = warped(drawn, corners_of(drawn.aspect, height_px, pose) + np.array([rng.random(), rng.random()]))
+    return worn(rng, patch, white if white is not None else rng.uniform(0.3, 1.05), drawn.photographed)
+
+
 def worn(rng: random.Random, patch: np.ndarray, white: float, photographed: bool = False) -> np.ndarray:
     """Light, fading, shadow, dirt and stickers on a patch. ``white``: what a clean white surface has in this scene (0 to 1)."""
     colour, alpha = patch[..., :3], patch[..., 3:]
@@ -412,7 +496,7 @@ def _sticker(rng: random.Random, colour: np.ndarray, alpha: np.ndarray, white: f
 
 
 def seen_box(alpha: np.ndarray) -> Ltrb | None:
-    """ltrb outline of a coverage map (h, w; 0 to 1) to a part of a pixel: an edge that covers a pixel by half lies in its middle."""
+    """ltrb outline of a coverage map (h, w; 0 to 1), to parts of pixels: an edge that half covers a pixel lies in its middle."""
     columns, rows = alpha.max(0), alpha.max(1)
     sides = []
     for profile in (columns, rows):

@@ -75,7 +75,9 @@ def load(
         if row.get("iscrowd"):
             ignore[key].append(box)
         elif name not in allowed:
-            problems.append(Problem(str(key), "unknown-class", f"category {category} ({name or 'no name'}) is not in the taxonomy"))
+            problems.append(
+                Problem(str(key), "unknown-class", f"category {category} ({name or 'no name'}) is not in the taxonomy")
+            )
             ignore[key].append(box)
         else:
             boxes[key].append((*box, name))
@@ -94,7 +96,9 @@ def write(photos: Collection[LabelledPhoto], folder: Path) -> Path:
     """``annotations.json`` of photos whose files lie in ``folder/images``; ignore regions are crowds. The same photos give the
     same bytes.
     """
-    names = sorted({box[4] for photo in photos for box in photo.boxes} | ({OTHER_SIGN} if any(p.ignore for p in photos) else set()))
+    names = sorted(
+        {box[4] for photo in photos for box in photo.boxes} | ({OTHER_SIGN} if any(p.ignore for p in photos) else set())
+    )
     index = {name: number for number, name in enumerate(names, 1)}
     images, rows = [], []
     for number, photo in enumerate(photos):

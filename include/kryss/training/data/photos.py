@@ -78,7 +78,7 @@ class DataSet:
 
 
 def is_held_out(photo_id: int | str) -> bool:
-    """Every sixth photo by its number, or by a hash of its key; fixed for ever. Never trained on, pasted onto, mined or taught."""
+    """Every sixth photo by its number, or by a hash of its key. Never trained on, pasted onto, mined or taught."""
     number = photo_id if isinstance(photo_id, int) else int(hashlib.sha256(photo_id.encode()).hexdigest()[:8], 16)
     return number % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
 
