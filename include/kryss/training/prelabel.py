@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from kryss.training.data.coco import LYING
-from kryss.training.data.photos import HORIZONTAL, LIGHTS, UPRIGHT, Labelled, LabelledPhoto, Ltrb, is_held_out
+from kryss.training.data.photos import HORIZONTAL, LIGHTS, UPRIGHT, LabelledPhoto, Ltrb, is_held_out
 
 if TYPE_CHECKING:
     from kryss.vision.detect import Detector
@@ -30,11 +30,16 @@ log = logging.getLogger(__name__)
 TILE_PX, OVERLAP = 512, 0.2
 LIGHTS_ABOVE = 0.6
 """Share of a photo's height, from above, in which small lights are looked for: below is the road, where lamps of cars are."""
-LIGHT_LABEL, LIGHT_LABEL_IF_BOTH = 0.5, 0.3
-"""A light that the teacher is this sure of becomes a label; with less where the finder sees one too."""
-LIGHT_IGNORE, FINDER_LIGHT_IGNORE, SIGN_IGNORE = 0.15, 0.2, 0.25
-LABELLED_LIGHT_IGNORE = 0.3
-"""Score from which something without a label is an ignore region. Where lights are labelled, fewer of them are missing."""
+LIGHT_LABEL, LIGHT_LABEL_IF_BOTH = 0.65, 0.4
+"""A light that its teacher is this sure of becomes a label; with less where the finder sees one too."""
+UPRIGHT_ASPECTS = (0.2, 0.75)
+"""Width over height of a head that may become a label unless the finder sees a light there: wider things are mostly boards."""
+LIGHT_IGNORE, FINDER_LIGHT_IGNORE, SIGN_IGNORE = 0.3, 0.2, 0.25
+"""Score from which something without a label is an ignore region."""
+IF_BOTH_IGNORE = 0.12
+"""... from which it is where both teachers see a light."""
+LARGEST_SHARE = 0.15
+"""No light that nobody labelled is higher than this share of a photo."""
 KEPT_FROM = 0.1
 """Score from which finds are written down."""
 SAME = 0.3
@@ -166,20 +171,25 @@ def refined(photo: LabelledPhoto, finds: Sequence[Find]) -> LabelledPhoto:
     def is_new(box: Ltrb) -> bool:
         return not any(_shared(box, other[:4]) > SAME for other in boxes)
 
-    finder_lights = [find for find in finds if find.teacher == "finder" and find.kind == "light"]
+    by_finder = [find for find in finds if find.teacher == "finder"]
+
+    def finder_score(find: Find, kind: str) -> float:
+        return max((other.score for other in by_finder if other.kind == kind and _shared(find.box, other.box) > 0.5), default=0.0)
+
     for find in sorted(finds, key=lambda find: -find.score):
-        if find.teacher != "lights" or lights_are_labelled or not is_new(find.box):
-            continue
-        seen_twice = any(other.score >= LIGHT_LABEL_IF_BOTH and _shared(find.box, other.box) > 0.5 for other in finder_lights)
-        if find.score >= LIGHT_LABEL or (find.score >= LIGHT_LABEL_IF_BOTH and seen_twice):
-            left, top, right, bottom = find.box
-            name = HORIZONTAL if right - left > LYING * (bottom - top) else UPRIGHT
-            label: Labelled = (left, top, right, bottom, name)
-            boxes.append(label)
-    for find in sorted(finds, key=lambda find: -find.score):
-        limit = LIGHT_IGNORE if find.teacher == "lights" else FINDER_LIGHT_IGNORE if find.kind == "light" else SIGN_IGNORE
-        if find.kind == "light" and lights_are_labelled:
-            limit = LABELLED_LIGHT_IGNORE
+        left, top, right, bottom = find.box
+        height = bottom - top
+        if find.teacher == "lights" and height <= LARGEST_SHARE * photo.height and is_new(find.box):
+            seen_too = finder_score(find, "light")
+            is_upright = UPRIGHT_ASPECTS[0] <= (right - left) / height <= UPRIGHT_ASPECTS[1]
+            is_sure = find.score >= (LIGHT_LABEL_IF_BOTH if seen_too >= KEPT_FROM else LIGHT_LABEL)
+            is_board = finder_score(find, "sign") > max(seen_too, SIGN_IGNORE)
+            if is_sure and not is_board and (is_upright or seen_too >= FINDER_LIGHT_IGNORE) and not lights_are_labelled:
+                boxes.append((left, top, right, bottom, HORIZONTAL if right - left > LYING * height else UPRIGHT))
+            elif find.score >= (IF_BOTH_IGNORE if seen_too >= KEPT_FROM else LIGHT_IGNORE) and (is_upright or seen_too):
+                ignore.append(find.box)
+    for find in by_finder:
+        limit = FINDER_LIGHT_IGNORE if find.kind == "light" else SIGN_IGNORE
         if find.score >= limit and is_new(find.box) and not any(_shared(find.box, other) > 0.8 for other in ignore):
             ignore.append(find.box)
     return replace(photo, boxes=tuple(boxes), ignore=tuple(ignore))
