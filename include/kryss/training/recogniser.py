@@ -1,228 +1,402 @@
-"""Training of the second stage: crops of real boxes, of pasted signs and of nothing."""
+"""Training of the second stage: cross-entropy over the classes, smooth L1 and generalised IoU for the box of what is there.
+
+Fast R-CNN's multi-task loss (Girshick 2015, section 2.3) with GIoU (Rezatofighi et al. 2019) added, which is near to what
+boxes are judged by. The trunk starts from ImageNet; its first two stages stay as they are. AdamW, one cycle, an exponential mean
+of the weights. Every batch follows from the recipe's seed and its number, and a checkpoint holds all that a next step depends
+on, so that a run that was killed goes on as if nothing had happened.
+"""
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
+import os
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy.optimize import minimize_scalar
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import generalized_box_iou_loss
 
-from kryss.training.sprites import LIGHT, distractor, sign_sprites, traffic_light, worn
-from kryss.training.streets import Street
-from kryss.vision.recognise import MARGIN, SIDE_PX, Recogniser, as_input, crop
+from kryss.training.backbone import backbone_weights
+from kryss.training.crops import Crops, Mixture, jittered, touched
+from kryss.training.data.photos import LabelledPhoto, split
+from kryss.training.prelabel import Find, key_of, read, refined
+from kryss.training.recipe import RECIPES, RecipeError
+from kryss.training.recipe import DataSet as Source
+from kryss.training.run import load_set
+from kryss.training.state import random_states, restore_random_states, save_atomically
+from kryss.vision.boxes import iou
+from kryss.vision.recognise import (
+    BACKGROUND,
+    DELTA_MEAN,
+    DELTA_STD,
+    OTHER_SIGN,
+    CropNetwork,
+    Reader,
+    Settings,
+    load_network,
+    save_network,
+)
+from kryss.vision.taxonomy import detected, from_gtsdb
 
 log = logging.getLogger(__name__)
 
-NOTHING = -1
-BATCH = 128
-EMA = 0.995
-LEARNING_RATE = 2e-3
-CANVAS_PX = 64
-"""Signs are pasted at this size and made small afterwards."""
+FIXED = ("conv_stem", "bn1", "blocks.0", "blocks.1")
+"""Parts of the trunk that see edges and colours, which are the same here as in ImageNet, at most of the cost."""
+RISE = 0.15
+"""Part of the steps in which the learning rate rises."""
+LOG_EVERY = 20
+
+
+class ReaderRecipe(BaseModel):
+    """What a training of the reader does, as YAML (``recipes/reader.yaml``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    seed: int = 0
+    steps: int = Field(gt=0)
+    batch: int = Field(default=64, gt=1)
+    rate: float = Field(default=1.5e-3, gt=0)
+    trunk_rate: float = Field(default=0.5, gt=0)
+    """The trunk's learning rate as a multiple of ``rate``."""
+    start: str = "imagenet"
+    """``imagenet``, ``none``, or the file of a reader."""
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    box: float = Field(default=1.0, ge=0)
+    """Weight of the smooth-L1 loss of the normalised deltas."""
+    giou: float = Field(default=1.0, ge=0)
+    mixture: dict[str, float] = {}
+    data: dict[str, Source] = {}
+    """Data sets by name; the classes that a set labels wherever they stand (``labelled``) are none of its unlabelled finds."""
+    threads: int = Field(default=1, gt=0)
+    workers: int = Field(default=1, ge=0)
+    save_every: int = Field(default=200, gt=0)
+    """Steps between checkpoints."""
+
+
+def load_reader_recipe(name: str | Path) -> ReaderRecipe:
+    """A file, or the name of one that ships."""
+    path = Path(name) if Path(name).suffix else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"no recipe {str(name)!r}: give a YAML file")
+    try:
+        recipe = ReaderRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        Mixture(**recipe.mixture)
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    return recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
-    """A piece of a photo around a labelled box, or of nothing (``label`` -1)."""
+class Material:
+    """What a recipe learns from. ``held``: single signs that are not learnt from."""
 
-    pixels: np.ndarray
-    box: tuple[float, float, float, float]
-    label: int
-
-
-def patches(streets: Sequence[Street], classes: Sequence[str], nothing_per_photo: int, seed: int = 0) -> list[Patch]:
-    """Cuts every labelled box with surroundings, and random pieces that touch no labelled box. Each photo is decoded once."""
-    rng = random.Random(seed)
-    index = {name: k for k, name in enumerate(classes)}
-    found: list[Patch] = []
-    for street in streets:
-        pixels = np.asarray(street.image())
-        height, width = pixels.shape[:2]
-        for left, top, right, bottom, name in street.boxes:
-            reach = max(right - left, bottom - top)
-            x0, y0 = max(0, int(left - reach)), max(0, int(top - reach))
-            cut = pixels[y0 : int(bottom + reach) + 1, x0 : int(right + reach) + 1].copy()
-            found.append(Patch(cut, (left - x0, top - y0, right - x0, bottom - y0), index[name]))
-        for _ in range(nothing_per_photo):
-            side = int(math.exp(rng.uniform(math.log(16), math.log(min(200, height / 2, width / 2)))))
-            x, y = rng.randrange(width - side), int(rng.uniform(0.05, 0.85) * (height - side))
-            if any(x < b[2] and x + side > b[0] and y < b[3] and y + side > b[1] for b in street.boxes):
-                continue
-            cut = np.asarray(Image.fromarray(pixels[y : y + side, x : x + side]).resize((CANVAS_PX, CANVAS_PX)))
-            found.append(Patch(cut, (8.0, 8.0, CANVAS_PX - 8.0, CANVAS_PX - 8.0), NOTHING))
-    return found
+    crops: Crops
+    held: tuple[LabelledPhoto, ...]
 
 
-class Crops:
-    """An endless stream of labelled crops that depends on nothing but the seed."""
-
-    def __init__(self, streets: Sequence[Street], classes: Sequence[str], sprites: Path, hard: Sequence[Patch] = ()) -> None:
-        cut = patches(streets, classes, nothing_per_photo=12)
-        self.nothing = [patch for patch in cut if patch.label == NOTHING]
-        self.hard = list(hard)
-        self.real: dict[int, list[Patch]] = {}
-        for patch in cut:
-            if patch.label != NOTHING:
-                self.real.setdefault(patch.label, []).append(patch)
-        drawn = sign_sprites(sprites, classes)
-        self.drawn = {k: drawn[name] for k, name in enumerate(classes) if name in drawn}
-        self.light = list(classes).index(LIGHT)
-        self.classes = len(classes)
-
-    def sample(self, seed: int) -> tuple[np.ndarray, int]:
-        """(32, 32, 3) uint8 and its label; nothing is the label after the last class."""
-        rng = random.Random(seed)
-        kind = rng.random()
-        if kind < 0.38:
-            # Classes alike, but the commonest a little more often: square roots of counts.
-            labels = list(self.real)
-            label = rng.choices(labels, [len(self.real[k]) ** 0.5 for k in labels])[0]
-            patch = rng.choice(self.real[label])
-            image = crop(patch.pixels, _shaken(rng, patch.box))
-        elif kind < 0.75:
-            image, label = self._pasted(rng)
-        else:
-            image, label = self._nothing(rng), NOTHING
-        return _weathered(rng, image), self.classes if label == NOTHING else label
-
-    def _canvas(self, rng: random.Random) -> Image.Image:
-        return Image.fromarray(rng.choice(self.nothing).pixels)
-
-    def _pasted(self, rng: random.Random) -> tuple[np.ndarray, int]:
-        canvas = self._canvas(rng)
-        height = int(CANVAS_PX / (1 + MARGIN) / 1.15)
-        if rng.random() < 0.1:
-            label, sprite = self.light, traffic_light(rng, height)
-        else:
-            label = rng.choice(list(self.drawn))
-            sprite = rng.choice(self.drawn[label])
-        picture = worn(rng, sprite, height)
-        x, y = (CANVAS_PX - picture.width) // 2, (CANVAS_PX - picture.height) // 2
-        draw = ImageDraw.Draw(canvas)
-        if rng.random() < 0.7:
-            grey, half = rng.randrange(60, 170), rng.randrange(1, 4)
-            draw.rectangle([32 - half, 32, 32 + half, CANVAS_PX], fill=(grey, grey, grey + 3))
-        canvas.paste(picture, (x, y), picture)
-        for side in (-1, 1):
-            if rng.random() < 0.12:  # another sign above or below on the same pole
-                other = worn(rng, rng.choice(self.drawn[rng.choice(list(self.drawn))]), height)
-                canvas.paste(other, (x + rng.randrange(-3, 4), y + side * (height + rng.randrange(0, 5))), other)
-        box = (x, y, x + picture.width, y + picture.height)
-        return crop(np.asarray(canvas), _shaken(rng, box)), label
-
-    def _nothing(self, rng: random.Random) -> np.ndarray:
-        kind = rng.random()
-        if kind < 0.25 and self.hard:
-            patch = rng.choice(self.hard)
-            return crop(patch.pixels, _shaken(rng, patch.box))
-        if kind < 0.45:  # a piece of a sign, or a sign too small in its box
-            image, _ = self._pasted(rng) if rng.random() < 0.5 else self._real(rng)
-            big = Image.fromarray(image).resize((CANVAS_PX, CANVAS_PX))
-            if rng.random() < 0.6:
-                shift = rng.uniform(0.55, 0.8) * rng.choice([-1, 1]) * CANVAS_PX / (1 + MARGIN)
-                along = rng.random() < 0.5
-                matrix = (1, 0, shift if along else rng.uniform(-8, 8), 0, 1, rng.uniform(-8, 8) if along else shift)
-                moved = Image.composite(
-                    big.transform(big.size, Image.Transform.AFFINE, matrix), self._canvas(rng), _inside(matrix)
-                )
-                return np.asarray(moved.resize((SIDE_PX, SIDE_PX)))
-            canvas = self._canvas(rng)
-            small = rng.randrange(10, 24)
-            canvas.paste(big.resize((small, small)), (rng.randrange(CANVAS_PX - small), rng.randrange(CANVAS_PX - small)))
-            return np.asarray(canvas.resize((SIDE_PX, SIDE_PX)))
-        if kind < 0.6:
-            canvas = self._canvas(rng)
-            board = worn(rng, distractor(rng, rng.randrange(30, 60)), rng.randrange(30, 60))
-            canvas.paste(board, ((CANVAS_PX - board.width) // 2, (CANVAS_PX - board.height) // 2), board)
-            return np.asarray(canvas.resize((SIDE_PX, SIDE_PX)))
-        patch = rng.choice(self.nothing)
-        return crop(patch.pixels, _shaken(rng, patch.box))
-
-    def _real(self, rng: random.Random) -> tuple[np.ndarray, int]:
-        label = rng.choice(list(self.real))
-        patch = rng.choice(self.real[label])
-        return crop(patch.pixels, np.array(patch.box)), label
-
-    def batch(self, number: int, size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
-        rows = [self.sample(number * size + k) for k in range(size)]
-        return np.stack([row[0] for row in rows]), np.array([row[1] for row in rows])
+def material(recipe: ReaderRecipe, places: Mapping[str, Path], sprites: Path, prelabels: Path | None = None) -> Material:
+    """Reads the recipe's data sets. ``prelabels``: what teachers saw in them (``./kryss train prelabel``): sure lights become
+    labels; finds that touch no label become examples of what is none of the classes that GTSDB labels everywhere.
+    """
+    unknown = set(places) - set(recipe.data)
+    missing = [name for name, source in recipe.data.items() if source.required and name not in places]
+    if unknown or missing:
+        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing)}"
+        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
+        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} wants {wants}")
+    streets: list[LabelledPhoto] = []
+    singles: list[LabelledPhoto] = []
+    held: list[LabelledPhoto] = []
+    everywhere: dict[str, Sequence[Find]] = {}
+    finds = read(prelabels) if prelabels else {}
+    for name, path in places.items():
+        source = recipe.data[name]
+        photos, rest = split(load_set(source, path).photos)
+        if source.format == "gtsrb":
+            singles += (_as_gtsdb(photo) for photo in photos)
+            held += (_as_gtsdb(photo) for photo in rest)
+            continue
+        for photo in photos:
+            seen = finds.get(key_of(photo), ())
+            streets.append(refined(photo, seen))
+            if source.ids == "gtsdb":
+                everywhere[key_of(photo)] = seen
+    exhaustive = from_gtsdb().values()
+    crops = Crops(streets, singles, detected(), sprites, everywhere, exhaustive, recipe.mixture, recipe.seed)
+    return Material(crops, tuple(held))
 
 
-def _inside(matrix: tuple[float, ...]) -> Image.Image:
-    """Where a moved picture is, as a mask."""
-    whole = Image.new("L", (CANVAS_PX, CANVAS_PX), 255)
-    return whole.transform(whole.size, Image.Transform.AFFINE, matrix)
-
-
-def _shaken(rng: random.Random, box: Sequence[float]) -> np.ndarray:
-    """The box as a detector finds it: a little off."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    x, y = (box[0] + box[2]) / 2 + rng.gauss(0, 0.05) * width, (box[1] + box[3]) / 2 + rng.gauss(0, 0.05) * height
-    half_w, half_h = width / 2 * math.exp(rng.gauss(0, 0.08)), height / 2 * math.exp(rng.gauss(0, 0.08))
-    return np.array([x - half_w, y - half_h, x + half_w, y + half_h])
-
-
-def _weathered(rng: random.Random, crop_: np.ndarray) -> np.ndarray:
-    """Smaller, darker, paler, blurred, noisy."""
-    image = Image.fromarray(crop_)
-    if rng.random() < 0.5:
-        small = int(math.exp(rng.uniform(math.log(10), math.log(SIDE_PX))))
-        image = image.resize((small, small), Image.Resampling.BOX).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
-    if rng.random() < 0.6:
-        image = ImageEnhance.Color(image).enhance(rng.uniform(0.4, 1.5))
-    if rng.random() < 0.6:
-        image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.45, 1.5))
-    if rng.random() < 0.12:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
-    pixels = np.asarray(image)
-    if rng.random() < 0.3:
-        noise = np.random.default_rng(rng.randrange(2**32)).normal(0, rng.uniform(1, 9), pixels.shape)
-        pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-    return pixels
-
-
-def train(crops: Crops, steps: int, path: Path, threads: int = 1) -> Recogniser:
-    """Adam with one cycle and an exponential mean of the weights, which is what is returned and saved."""
-    torch.manual_seed(0)
-    torch.set_num_threads(threads)
-    model = Recogniser(crops.classes + 1)
-    mean = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA), use_buffers=True
+def _as_gtsdb(single: LabelledPhoto) -> LabelledPhoto:
+    """GTSRB's box without its last column and row, which the COCO form of GTSDB leaves out: boxes are judged by that."""
+    return replace(
+        single, boxes=tuple((left, top, right - 1, bottom - 1, name) for left, top, right, bottom, name in single.boxes)
     )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, steps, pct_start=0.1)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
-    started, right = time.monotonic(), 0.0
-    for step in range(steps):
-        pixels, labels = crops.batch(step)
-        model.train()
-        logits = model(as_input(pixels))
-        target = torch.from_numpy(labels)
-        loss = loss_of(logits, target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        mean.update_parameters(model)
-        right = 0.95 * right + 0.05 * float((logits.argmax(1) == target).float().mean()) if step else 0.0
-        if step % 50 == 49:
-            log.info(
-                "recogniser step %d of %d, %.0f s: loss %.3f, right %.3f",
-                step + 1,
-                steps,
-                time.monotonic() - started,
-                loss.item(),
-                right,
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(mean.module.state_dict(), path)
-    model.load_state_dict(mean.module.state_dict())
-    return model.eval()
+
+
+def train_reader(
+    recipe: ReaderRecipe,
+    places: Mapping[str, Path],
+    sprites: Path,
+    out: Path,
+    *,
+    prelabels: Path | None = None,
+    start: str | None = None,
+    resume: bool = False,
+) -> Path:
+    """Trains by a recipe from folders of data sets; returns the reader's file, ``out/reader.safetensors``.
+
+    start: the file of a reader, instead of the recipe's start.
+    """
+    recipe = recipe.model_copy(update={"start": start}) if start else recipe
+    made = material(recipe, places, sprites, prelabels)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
+    crops = made.crops
+    boxes, singles = sum(map(len, crops.street.values())), sum(map(len, crops.single.values()))
+    log.info("%d boxes, %d single signs, %d finds, %d pieces of streets", boxes, singles, len(crops.finds), len(crops.pieces))
+    network = train(crops, recipe, out, resume)
+    settings = Settings(crops.classes, temperature=fit_temperature(network, crops.judging(made.held), recipe.batch))
+    log.info("temperature %.2f", settings.temperature)
+    save_network(network.state_dict(), settings, out / "reader.safetensors")
+    return out / "reader.safetensors"
+
+
+def fit_temperature(network: CropNetwork, crops: Crops, size: int, batches: int = 30) -> float:
+    """The temperature (Guo et al. 2017) under which the right answers to crops that were not learnt from are likeliest."""
+    logits, answers = [], []
+    with torch.inference_mode():
+        for number in range(batches):
+            pixels, allowed, *_ = crops.batch(number, size)
+            logits.append(network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())[0])
+            answers.append(torch.from_numpy(allowed))
+    whole, right = torch.cat(logits), torch.cat(answers)
+    found = minimize_scalar(lambda t: float(partial_cross_entropy(whole / t, right)), bounds=(0.2, 5.0), method="bounded")
+    return float(found.x)
+
+
+def train(crops: Crops, recipe: ReaderRecipe, out: Path, resume: bool = False) -> CropNetwork:
+    """Trains for the recipe's steps; the network with the mean weights. Writes ``out/log.csv`` and checkpoints.
+
+    ``resume``: goes on from ``out/reader-state.pt`` if that is there; the result is that of an undisturbed run.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    network = CropNetwork(len(crops.classes) + 2)
+    if recipe.start not in ("imagenet", "none"):
+        begun, settings = load_network(Path(recipe.start))
+        if settings.classes != crops.classes:
+            raise RecipeError(f"{recipe.start} reads other classes than the recipe's data have")
+        network.load_state_dict(begun.state_dict())
+    elif recipe.start == "imagenet":
+        given = backbone_weights()
+        network.trunk.load_state_dict({key: given[key] for key in network.trunk.state_dict()})
+    mean = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+    )
+    optimiser = _optimiser(network, recipe)
+    first, state_path = 0, out / "reader-state.pt"
+    if resume and state_path.is_file():
+        state = torch.load(state_path, weights_only=True)
+        first = state["step"]
+        network.load_state_dict(state["network"])
+        mean.load_state_dict(state["mean"])
+        optimiser.load_state_dict(state["optimiser"])
+        restore_random_states(state["random"])
+        log.info("goes on from step %d of %d", first, recipe.steps)
+    loader = DataLoader(
+        _Batches(crops, recipe.batch),
+        batch_size=None,
+        sampler=range(first, recipe.steps),
+        num_workers=recipe.workers,
+        prefetch_factor=6 if recipe.workers else None,
+    )
+    started, figures = time.monotonic(), np.zeros(5)
+    with (out / "log.csv").open("a" if first else "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        if not first:
+            table.writerow(["step", "seconds", "rate", "loss", "cross_entropy", "smooth_l1", "giou", "right"])
+        for step, batch in enumerate(loader, first):
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * rate_factor(step / recipe.steps)
+            figures += _step(network, optimiser, batch, recipe) / LOG_EVERY
+            mean.update_parameters(network)
+            if step % LOG_EVERY == LOG_EVERY - 1:
+                row = [f"{value:.4f}" for value in figures]
+                seconds = time.monotonic() - started
+                table.writerow([step + 1, f"{seconds:.1f}", f"{optimiser.param_groups[0]['lr']:.6f}", *row])
+                file.flush()
+                left = seconds / (step + 1 - first) * (recipe.steps - step - 1) / 60
+                log.info(
+                    "step %d of %d, %.1f min left: loss %s (cross-entropy %s, smooth L1 %s, GIoU %s), right %s",
+                    step + 1,
+                    recipe.steps,
+                    left,
+                    *row,
+                )
+                figures[:] = 0
+            if (step + 1) % recipe.save_every == 0 and step + 1 < recipe.steps:
+                state = {
+                    "step": step + 1,
+                    "network": network.state_dict(),
+                    "mean": mean.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "random": random_states(),
+                }
+                save_atomically(state, state_path)
+    network.load_state_dict(mean.module.state_dict())
+    return network.eval()
+
+
+class _Batches(Dataset):  # type: ignore[type-arg]
+    """Batch by number, for torch's worker processes."""
+
+    def __init__(self, crops: Crops, size: int) -> None:
+        self.crops, self.size = crops, size
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(values) for values in self.crops.batch(number, self.size))
+
+
+def rate_factor(done: float) -> float:
+    """One cycle (Smith and Topin 2018): cosine up over the first part, cosine down to nothing. ``done``: 0 to 1."""
+    if done < RISE:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * done / RISE)) / 2
+    return (1 + math.cos(math.pi * (done - RISE) / (1 - RISE))) / 2
+
+
+def _optimiser(network: CropNetwork, recipe: ReaderRecipe) -> torch.optim.Optimizer:
+    for name, parameter in network.trunk.named_parameters():
+        parameter.requires_grad_(not name.startswith(FIXED))
+    groups = []
+    for part, rate in (("trunk.", recipe.rate * recipe.trunk_rate), ("", recipe.rate)):
+        own = [p for name, p in network.named_parameters() if p.requires_grad and name.startswith("trunk.") == bool(part)]
+        groups.append({"params": own, "lr": rate, "peak": rate})
+    return torch.optim.AdamW(groups[::-1], weight_decay=recipe.weight_decay)
+
+
+def _step(network: CropNetwork, optimiser: torch.optim.Optimizer, batch: Any, recipe: ReaderRecipe) -> np.ndarray:
+    crops, allowed, deltas, has_box = batch
+    network.train()
+    for name, module in network.trunk.named_modules():
+        if name.startswith(FIXED):
+            module.eval()
+    logits, found = network(crops.permute(0, 3, 1, 2).float())
+    entropy = partial_cross_entropy(logits, allowed, recipe.label_smoothing)
+    smooth = giou = logits.sum() * 0
+    if has_box.any():
+        smooth = nn.functional.smooth_l1_loss(found[has_box], deltas[has_box])
+        giou = generalized_box_iou_loss(_corners(found[has_box]), _corners(deltas[has_box]), reduction="mean")
+    loss = entropy + recipe.box * smooth + recipe.giou * giou
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+    optimiser.step()
+    right = allowed[torch.arange(len(logits)), logits.argmax(1)].float().mean()
+    return np.array([float(value) for value in (loss, entropy, smooth, giou, right)])
+
+
+def partial_cross_entropy(logits: torch.Tensor, allowed: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Mean of -log of the probability of the allowed outputs (n, outputs) bool: the usual cross-entropy where it is one.
+
+    ``smoothing`` (Szegedy et al. 2016) counts for rows of one allowed output.
+    """
+    whole = logits.logsumexp(1)
+    losses = whole - logits.masked_fill(~allowed, -torch.inf).logsumexp(1)
+    share = smoothing * (allowed.sum(1) == 1)
+    return ((1 - share) * losses + share * (whole - logits.mean(1))).mean()
+
+
+def _corners(deltas: torch.Tensor) -> torch.Tensor:
+    """Normalised deltas (n, 4) to ltrb in units of the square, whose centre is 0."""
+    values = deltas * torch.from_numpy(DELTA_STD) + torch.from_numpy(DELTA_MEAN)
+    halves = values[:, 2:].clamp(max=math.log(2.0)).exp() / 2
+    return torch.cat([values[:, :2] - halves, values[:, :2] + halves], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a reader makes of labelled boxes that were shaken, and of places without a label."""
+
+    boxes: int
+    accuracy: float
+    """Share of boxes whose likeliest class is the label's, background and other signs counting as wrong."""
+    iou: tuple[float, ...]
+    """Mean IoU with the label: of the shaken boxes, after one pass, after two, ..."""
+    tight: tuple[float, ...]
+    """Share of them with an IoU of at least 0.75."""
+    background: int
+    false_positives: float
+    """Share of background places that are taken for one of the classes with a probability of at least 0.5."""
+    confusions: tuple[tuple[str, str, int], ...]
+    """Label, what was read, how often."""
+    probabilities: np.ndarray
+    """(boxes + background, classes + 2)."""
+    labels: np.ndarray
+    """(boxes + background,) number of the right output."""
+
+
+def judge(reader: Reader, photos: Sequence[LabelledPhoto], passes: int = 2, shakes: int = 3, seed: int = 1) -> Judgement:
+    """Reads every labelled box ``shakes`` times, each time shaken anew, and three empty places of every photo."""
+    index = {name: k for k, name in enumerate(reader.classes)}
+    names = [*reader.classes, OTHER_SIGN, BACKGROUND]
+    rng = random.Random(seed)
+    overlaps: list[list[float]] = []
+    wrong: Counter[tuple[str, str]] = Counter()
+    shares: list[np.ndarray] = []
+    labels: list[int] = []
+    for photo in photos:
+        pixels = photo.pixels()
+        height, width = pixels.shape[:2]
+        truths = [box for box in photo.boxes if box[4] in index for _ in range(shakes)]
+        empty = []
+        for _ in range(20):
+            side = math.exp(rng.uniform(math.log(16), math.log(120)))
+            x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
+            place = (x, y, x + side, y + side)
+            if not touched(place, [*(box[:4] for box in photo.boxes), *photo.ignore], 0.02) and len(empty) < 3:
+                empty.append(place)
+        candidates = np.array([*(jittered(rng, box[:4]) for box in truths), *empty]).reshape(-1, 4)
+        if not len(candidates):
+            continue
+        found = [reader(pixels, candidates, passes=k + 1) for k in range(passes)]
+        for k, truth in enumerate(truths):
+            steps = [candidates, *(refined for _, refined in found)]
+            overlaps.append([float(iou(np.array(truth[:4]), boxes[k : k + 1])[0]) for boxes in steps])
+            read = int(found[-1][0][k].argmax())
+            if names[read] != truth[4]:
+                wrong[truth[4], names[read]] += 1
+        shares.append(found[-1][0])
+        labels += [index[truth[4]] for truth in truths] + [len(names) - 1] * len(empty)
+    answers, right = np.concatenate(shares), np.array(labels)
+    is_box = right < len(index)
+    table = np.array(overlaps)
+    nothing = answers[~is_box][:, : len(index)]
+    return Judgement(
+        boxes=int(is_box.sum()),
+        accuracy=1 - sum(wrong.values()) / max(1, int(is_box.sum())),
+        iou=tuple(table.mean(0)),
+        tight=tuple((table >= 0.75).mean(0)),
+        background=len(nothing),
+        false_positives=float((nothing.max(1) >= 0.5).mean()) if len(nothing) else 0.0,
+        confusions=tuple((a, b, count) for (a, b), count in wrong.most_common()),
+        probabilities=answers,
+        labels=right,
+    )
