@@ -20,6 +20,14 @@ class RecipeError(ValueError):
     """A recipe that cannot be used: names the file, the key and the value."""
 
 
+class OtherRun(ValueError):  # noqa: N818
+    """A checkpoint that belongs to another recipe or other data."""
+
+
+class Interrupted(RuntimeError):  # noqa: N818
+    """A training that was asked to stop: its checkpoint is written, ``--resume`` goes on."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

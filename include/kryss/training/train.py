@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from kryss.training.detector import Batch, Learner, fill
 from kryss.training.logs import Journal, predictions
-from kryss.training.recipe import Recipe, Stage
+from kryss.training.recipe import Interrupted, OtherRun, Recipe, Stage
 from kryss.training.schedule import Convergence, rate_factor
 from kryss.training.state import random_states, restore_random_states, save_atomically
 from kryss.training.validation import Found, Judged, Looker, judge
@@ -41,14 +41,6 @@ EMA_WARM_UP = 9.0
 """The mean weights forget the start over so many steps at first: decay = step / (step + 9) until it reaches the recipe's."""
 NUMBERS = range(2**40)
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-class Interrupted(RuntimeError):  # noqa: N818
-    """Asked to stop: the checkpoint is written, ``--resume`` goes on."""
-
-
-class OtherRun(ValueError):  # noqa: N818
-    """The checkpoint belongs to another recipe or other data."""
 
 
 class Samples(Protocol):
