@@ -25,6 +25,8 @@ COMMANDS = [
     "locate",
     "survey",
     "record",
+    "train",
+    "evaluate",
     "diff",
     "validate",
     "rebuild",

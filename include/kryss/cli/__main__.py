@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kryss.cli import consumer
+from kryss.cli.evaluate import evaluate_arguments
 from kryss.cli.locate import locate_arguments
 from kryss.cli.survey import survey_arguments
+from kryss.cli.train import train_arguments
 from kryss.config import ROOT, ConfigError, MunicipalityConfig, Settings, load_municipalities
 from kryss.services import ServiceError, default_home
 
@@ -98,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
 
     rebuild = add("rebuild", "Make a past release again from the database, byte for byte.", _rebuild)
     consumer.rebuild_arguments(rebuild)
+
+    train = add("train", "Train a detector, its reader or a depth net; make what they learn from.", _train)
+    train_arguments(train)
+
+    evaluate = add("evaluate", "Judge a detector by labelled photos: precision, recall, average precision.", _evaluate)
+    evaluate_arguments(evaluate)
 
     add("url", "Print the URL of the database, for psql (it holds the password).", _url)
 
@@ -251,6 +259,12 @@ def _record(options: argparse.Namespace) -> int:
     return record(config, settings, options.out, options.bbox, options.limit)
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from kryss.cli.evaluate import run
+
+    return run(options)
+
+
 def _locate(options: argparse.Namespace) -> int:
     from kryss.cli.locate import run
 
@@ -262,6 +276,12 @@ def _survey(options: argparse.Namespace) -> int:
 
     settings = Settings.from_env(database_url=os.environ.get("KRYSS_DATABASE_URL") or _database_url())
     return run(options, settings, load_municipalities().get(options.code))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from kryss.cli.train import run
+
+    return run(options)
 
 
 def _diff(options: argparse.Namespace) -> int:
