@@ -32,7 +32,12 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument("--model", metavar="NAME|FILE", help="of the registry (name or name@version), or a .safetensors file")
     parser.add_argument(
-        "--coco", type=Path, action="append", required=True, metavar="JSON", help="labels: images, annotations, categories"
+        "--coco",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="JSON|AREA",
+        help="labels; or a recorded area with true boxes",
     )
     parser.add_argument(
         "--images",
@@ -139,13 +144,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _truth(options: argparse.Namespace, number: int) -> Any:
     """One set of labels as the options want it."""
     from kryss.training.categories import read_classes
-    from kryss.training.truth import TruthError, read_truth
+    from kryss.training.truth import TruthError, read_area, read_truth
 
     try:
         wanted = read_classes(options.classes.split(",")) if options.classes else None
         given = _given(options.map)
     except ValueError as error:
         raise TruthError(str(error)) from None
+    if options.coco[number].is_dir():
+        return read_area(options.coco[number], wanted)
     images = options.images[number] if number < len(options.images) else options.coco[number].parent / "images"
     if not images.is_dir():
         raise TruthError(f"there is no folder {images}: --images says where the photos are")

@@ -126,6 +126,31 @@ def read_truth(
     return Truth(photos, labelled, dict(unknown), {reason: count for reason, count in faults.items() if count})
 
 
+def read_area(area: Path, wanted: frozenset[str] | None = None) -> Truth:
+    """The true boxes of a recorded area that was rendered (``truth_boxes.json``, docs of ``kryss.demo.town``)."""
+    path = area / "truth_boxes.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        size = int(document["width"]), int(document["height"])
+        boxes: dict[str, list[TrueBox]] = {image.stem: [] for image in sorted((area / "photos").glob("*.jpg"))}
+        for row in document["boxes"]:
+            left, top, right, bottom = map(float, row["box_ltrb"])
+            boxes[row["image_id"]].append(TrueBox(row["class"], (left, top, right, bottom)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TruthError(f"{path} tells no true boxes of the photos in {area / 'photos'}: {error}") from None
+    grouped = wanted is not None and bool(wanted & set(GROUPS))
+    labelled = {box.class_name for of_photo in boxes.values() for box in of_photo}
+    if grouped:
+        boxes = {key: [replace(box, class_name=group_of(box.class_name)) for box in kept] for key, kept in boxes.items()}
+        labelled = {group_of(name) for name in labelled}
+    labelled = labelled if wanted is None else labelled & wanted
+    photos = (
+        TruePhoto(key, f"{key}.jpg", area / "photos" / f"{key}.jpg", size, tuple(b for b in kept if b.class_name in labelled))
+        for key, kept in boxes.items()
+    )
+    return Truth(tuple(photos), frozenset(labelled), {}, {})
+
+
 def read_document(annotations: Path) -> dict[str, list[Any]]:
     """A COCO file's lists; TruthError where it is none."""
     try:
