@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
+from functools import partial
 from typing import Any, TypeVar
 
 from kryss import __version__
@@ -26,7 +27,7 @@ from kryss.pipeline.checks import Figures, HeldBack, figures_of, implausible
 from kryss.pipeline.removal import REASONS, REMOVALS, Removal, deleted_photos, erase
 from kryss.pipeline.run import Run, short_hash, stage
 from kryss.pipeline.state import CellMemo
-from kryss.positioning.camera import heading_deg, upright_size
+from kryss.positioning.camera import heading_deg, intrinsics, is_spherical, upright_size
 from kryss.positioning.poses import trusted_poses
 from kryss.roads.assignment import View
 from kryss.store import open_store
@@ -266,7 +267,7 @@ def detect(run: Run, shard: str) -> dict[str, Any]:
 @stage("depth")
 def depth(run: Run, shard: str) -> dict[str, Any]:
     """Monocular depth inside each box, only for photos with detections. Without a depth model the refresh goes on and says so."""
-    from kryss.vision.depth import DepthUnavailable, load_depth
+    from kryss.vision.depth import DepthUnavailable, PhotoBoxes, load_depth
 
     done = _shard_file(run, shard, "depth")
     note = "not used (no depth model is set)"
@@ -276,6 +277,7 @@ def depth(run: Run, shard: str) -> dict[str, Any]:
         return {"shard": shard, "depth": f"not used: {error}"}
     if model is None:
         return {"shard": shard, "depth": note}
+    nothing: Counter[str] = Counter()
     if not run.state.has(done):
         detections = run.state.read_rows(_shard_file(run, shard, "detections"), Detection)
         images = {image.id: image for image in run.state.read_rows(_shard_file(run, shard, "images"), Image)}
@@ -283,12 +285,21 @@ def depth(run: Run, shard: str) -> dict[str, Any]:
         by_image: dict[str, list[Detection]] = {}
         for detection in detections:
             by_image.setdefault(detection.image_id, []).append(detection)
+        asked = (
+            PhotoBoxes(
+                image_id, partial(photos.read, image_id), [box.box for box in boxes], upright_size(images[image_id]),
+                None if is_spherical(images[image_id]) else intrinsics(images[image_id]).focal,
+            )
+            for image_id, boxes in by_image.items()
+        )  # fmt: skip
         measured: list[Detection] = []
-        for image_id, boxes in by_image.items():
-            depths = model.median_depth(photos.read(image_id), [box.box for box in boxes], upright_size(images[image_id]))
-            measured += [replace(box, depth=value) for box, value in zip(boxes, depths, strict=True)]
+        for image_id, depths in model.measure(asked):
+            for box, found in zip(by_image[image_id], depths, strict=True):
+                measured.append(replace(box, depth=found.metres))
+                if found.reason:
+                    nothing[found.reason] += 1
         run.state.write_rows(done, Detection, measured)
-    return {"shard": shard, "depth": run.config.depth}
+    return {"shard": shard, "depth": model.model_key, "without_depth": dict(nothing)}
 
 
 def _shards(run: Run, key: str) -> list[str]:

@@ -64,6 +64,15 @@ def write_records(out: Path) -> None:
     _write(out / "NOTICE", notice())
 
 
+def write_depths(folder: Path, depths: dict[str, Array]) -> None:
+    """``truth_depth.npz``: ids of the photos, and (photos, h, w) uint16 centimetres along the optical axis, 0 where there is nothing
+    within 655 m.
+    """
+    metres = np.stack([depths[photo] for photo in sorted(depths)])
+    told = np.where(metres < 655, np.round(metres * 100), 0).astype(np.uint16)
+    np.savez_compressed(folder / "truth_depth.npz", photos=np.array(sorted(depths)), centimetres=told)
+
+
 def write_boxes(out: Path, boxes: Iterable[dict[str, Any]]) -> None:
     """truth_boxes.json: boxes in pixels of the photo, left, top, right, bottom."""
     order = {shot.id: i for i, shot in enumerate(shots())}

@@ -508,6 +508,29 @@ def visible_boxes(shot: Shot) -> list[dict[str, Any]]:
     return found
 
 
+DEPTH_CELL_PX = 8
+"""True depth is told at the middle of each cell of so many pixels."""
+
+
+def true_depth(shot: Shot) -> Array:
+    """(h, w) metres along the optical axis of what a ray through the middle of each cell meets; infinity where it meets nothing."""
+    scene = bpy.context.scene
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    focal_px = FOCAL * max(WIDTH_PX, HEIGHT_PX)
+    axes = np.stack([enu_to_road(row) for row in shot.rotation])
+    eye = Vector(shot.centre)
+    found = np.full((HEIGHT_PX // DEPTH_CELL_PX, WIDTH_PX // DEPTH_CELL_PX), np.inf, np.float32)
+    for row, column in np.ndindex(*found.shape):
+        x = ((column + 0.5) * DEPTH_CELL_PX - WIDTH_PX / 2) / focal_px
+        y = ((row + 0.5) * DEPTH_CELL_PX - HEIGHT_PX / 2) / focal_px
+        ray = np.array([x, y, 1.0])
+        length = float(np.linalg.norm(ray))
+        hit, place, *_ = scene.ray_cast(depsgraph, eye, Vector((ray / length) @ axes), distance=5000.0)
+        if hit:
+            found[row, column] = (place - eye).length / length
+    return found
+
+
 def expose(shot: Shot, lamps: dict[tuple[str, str], Any], photo: Path, quality: int) -> None:
     """Render one shot and write it as the JPEG of a small camera: vignette, sensor noise, a touch of sharpening."""
     aim(shot)

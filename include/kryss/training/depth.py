@@ -1,0 +1,313 @@
+"""Training of Kryss's own depth network: ``python -m kryss.training.depth --out DIR [--gtsdb DIR]``.
+
+Loss: scale-invariant log error (Eigen et al. 2014), the gradients of the log error at four scales (as MegaDepth, Li and Snavely
+2018), cross-entropy of sky or too far; of real photos what ``depth_data`` knows, and that the mean weights see the same depth in the
+mirrored photo as the network sees in the photo under other light (mean teacher, Tarvainen and Valpola 2017).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from kryss.training.backbone import backbone_weights
+from kryss.training.depth_data import Batch, Batches
+from kryss.training.rendered import Streets
+from kryss.training.state import save_atomically
+from kryss.vision.depth.network import DepthNetwork
+
+log = logging.getLogger(__name__)
+
+RECIPE = Path(__file__).parent / "recipes" / "depth.yaml"
+CHECKPOINT = "depth-checkpoint.pt"
+LOG_EVERY = 25
+
+
+class DepthRecipe(BaseModel):
+    """How the network is trained; ``recipes/depth.yaml`` holds the one that ships."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    sizes: tuple[tuple[int, int], ...] = Field(min_length=1)
+    """Widths and heights of the input, multiples of 32."""
+    rendered: int = Field(gt=0)
+    """Rendered pictures a batch."""
+    real: int = Field(ge=0)
+    """Photos a batch, where there are any."""
+    texture_photos: int = Field(ge=0)
+    """So many photos give textures to the rendered streets."""
+    rate: float = Field(gt=0)
+    backbone_rate: float = Field(ge=0)
+    """As a multiple of ``rate``."""
+    fixed: tuple[str, ...] = ()
+    """Beginnings of the names of backbone weights that stay as ImageNet left them."""
+    backbone_from: float = Field(0.0, ge=0, le=1)
+    """Share of the schedule in which the whole backbone stays: a step costs a third, and the decoder comes first anyway."""
+    warm_up: float = Field(gt=0, lt=1)
+    """Share of the schedule in which the rate rises."""
+    weight_decay: float = 0.01
+    ema: float = Field(gt=0, lt=1)
+    gradient: float
+    far: float
+    sign: float
+    road: float
+    mirror: float
+    """Weights of the parts of the loss beside the scale-invariant one."""
+    mirror_from: float
+    """Share of the schedule before the mean weights teach."""
+    precision: str = Field("fp32", pattern="^(fp32|bf16)$")
+    save_every_s: float = 120.0
+
+
+class _Numbered(Dataset[Batch]):
+    def __init__(self, batches: Batches, first: int) -> None:
+        self.batches, self.first = batches, first
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.batches[self.first + number]
+
+
+def loader(batches: Batches, first: int, workers: int) -> Iterator[Batch]:
+    """Batches from a number on, made in other processes."""
+    torch.multiprocessing.set_sharing_strategy("file_system")
+    return iter(
+        DataLoader(
+            _Numbered(batches, first),
+            batch_size=None,
+            sampler=range(2**31 - 1),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            collate_fn=_same,
+        )  # fmt: skip
+    )
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def as_input(pixels: np.ndarray) -> Tensor:
+    """(n, h, w, 3) uint8 to (n, 3, h, w) in -1..1, as the backbone's ImageNet weights want it."""
+    return (torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def scale_invariant(error: Tensor, known: Tensor) -> Tensor:
+    """Eigen's loss of each picture's log errors (n, h, w) where known, lambda 1/2, as a root; mean over pictures."""
+    count = known.sum((1, 2)).clamp(min=1)
+    error = torch.where(known, error, 0.0)
+    square, mean = error.square().sum((1, 2)) / count, error.sum((1, 2)) / count
+    return (square - 0.5 * mean.square() + 1e-6).sqrt().mean()
+
+
+def gradients(error: Tensor, known: Tensor, scales: int = 4) -> Tensor:
+    """Mean absolute difference between neighbouring log errors, at 1, 1/2, 1/4, 1/8."""
+    total = error.new_zeros(())
+    for k in range(scales):
+        e, m = error[:, :: 2**k, :: 2**k], known[:, :: 2**k, :: 2**k]
+        for axis in (1, 2):
+            n = e.shape[axis]
+            both = m.narrow(axis, 1, n - 1) & m.narrow(axis, 0, n - 1)
+            step = (e.narrow(axis, 1, n - 1) - e.narrow(axis, 0, n - 1)).abs().clamp(max=2.0)
+            total = total + (step * both).sum() / both.sum().clamp(min=1)
+    return total / scales
+
+
+def loss_parts(output: Tensor, batch: Batch, teacher: Tensor | None) -> dict[str, Tensor]:
+    """Of (n, 2, h/2, w/2) outputs."""
+    log_depth, logit = output[:, 0], output[:, 1]
+    known, target = ~torch.from_numpy(np.isnan(batch.log_depth)), torch.from_numpy(np.nan_to_num(batch.log_depth))
+    error, k = log_depth - target, batch.rendered
+    parts = {"depth": scale_invariant(error[:k], known[:k]), "gradient": gradients(error[:k], known[:k])}
+    far = torch.from_numpy(batch.far)
+    told = far >= 0
+    parts["far"] = functional.binary_cross_entropy_with_logits(logit[told], far[told].float())
+    zero = output.sum() * 0
+    parts["sign"] = _robust(error[k:][known[k:]]) if known[k:].any() else zero
+    parts["road"] = zero
+    shapes = []
+    for i in range(k, len(log_depth)):
+        at = torch.from_numpy(~np.isnan(batch.road[i]))
+        if at.sum() > 50:
+            off = log_depth[i][at] - torch.from_numpy(batch.road[i])[at]
+            shapes.append(_robust(off - off.median().detach()))
+    if shapes:
+        parts["road"] = torch.stack(shapes).mean()
+    parts["mirror"] = zero
+    if teacher is not None and len(teacher):
+        near = teacher[:, 1] < 0
+        if near.any():
+            parts["mirror"] = (log_depth[k:] - teacher[:, 0])[near].abs().clamp(max=1.0).mean()
+    return parts
+
+
+def _robust(error: Tensor) -> Tensor:
+    return functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.15)
+
+
+def train(
+    recipe: DepthRecipe, batches: Batches, out: Path, *, minutes: float | None, steps: int | None, threads: int, workers: int, resume: bool
+) -> dict[str, Tensor]:  # fmt: skip
+    """Trains for so many minutes or steps; returns the mean weights, which are also in ``out/depth-ema.pt``."""
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    model = DepthNetwork()
+    given = backbone_weights()
+    model.backbone.load_state_dict({key: given[key] for key in model.backbone.state_dict()})
+    mean = DepthNetwork().eval().requires_grad_(False)
+    mean.load_state_dict(model.state_dict())
+    slow = [p for name, p in model.backbone.named_parameters() if not name.startswith(recipe.fixed or (" ",))]
+    model.backbone.requires_grad_(False)
+    ours = {id(p) for p in model.backbone.parameters()}
+    groups = [{"params": [p for p in model.parameters() if id(p) not in ours]}, {"params": slow}]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.weight_decay)
+    for one in (model, mean):
+        one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step, spent = 0, 0.0
+    checkpoint = out / CHECKPOINT
+    if resume and checkpoint.is_file():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        mean.load_state_dict(state["mean"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+        log.info("goes on from step %d", step)
+    elif checkpoint.is_file():
+        raise FileExistsError(f"{checkpoint} is there: give --resume to go on from it, or another --out")
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        save_atomically({**state, "spent": spent + time.monotonic() - started}, checkpoint)
+        save_atomically(mean.state_dict(), out / "depth-ema.pt")
+
+    started = saved = time.monotonic()
+    window: list[dict[str, float]] = []
+    source = loader(batches, step, workers)
+    while True:
+        clock = (spent + time.monotonic() - started) / 60
+        done = step / steps if steps else clock / (minutes or 1)
+        if done >= 1:
+            break
+        batch = next(source)
+        for parameter in slow:
+            parameter.requires_grad_(done >= recipe.backbone_from)
+        _set_rates(optimiser, recipe, done)
+        window.append(_step(model, mean, optimiser, recipe, batch, done))
+        step += 1
+        _fold_in(mean, model, min(recipe.ema, step / (step + 9)))
+        if step % LOG_EVERY == 0:
+            means = {key: float(np.mean([row[key] for row in window])) for key in window[0]}
+            log.info("%.1f min, step %d: %s", clock, step, ", ".join(f"{key} {value:.4f}" for key, value in means.items()))
+            window.clear()
+        if time.monotonic() - saved > recipe.save_every_s:
+            save()
+            saved = time.monotonic()
+    save()
+    return mean.state_dict()
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, recipe: DepthRecipe, done: float) -> None:
+    """One cycle: a cosine up, a cosine down."""
+    if done < recipe.warm_up:
+        factor = 0.5 - 0.49 * math.cos(math.pi * done / recipe.warm_up)
+    else:
+        factor = 0.5 + 0.499 * math.cos(math.pi * (done - recipe.warm_up) / (1 - recipe.warm_up))
+    for group, share in zip(optimiser.param_groups, (1.0, recipe.backbone_rate), strict=True):
+        group["lr"] = recipe.rate * share * factor
+
+
+def _step(
+    model: DepthNetwork, mean: DepthNetwork, optimiser: torch.optim.Optimizer, recipe: DepthRecipe, batch: Batch, done: float
+) -> dict[str, float]:
+    model.train()
+    model.backbone.eval()  # its batch norms stay as ImageNet left them
+    teacher = None
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+        if recipe.mirror and done >= recipe.mirror_from and len(batch.plain):
+            with torch.no_grad():
+                teacher = mean(as_input(batch.plain[:, :, ::-1])).flip(3)
+        output = model(as_input(batch.pixels))
+    parts = loss_parts(output, batch, teacher)
+    weights = {"depth": 1.0, **{key: getattr(recipe, key) for key in parts if key != "depth"}}
+    total = sum((weights[key] * value for key, value in parts.items()), output.new_zeros(()))
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+    optimiser.step()
+    return {"loss": total.item(), **{key: value.item() for key, value in parts.items()}}
+
+
+@torch.no_grad()
+def _fold_in(mean: DepthNetwork, model: DepthNetwork, keep: float) -> None:
+    state = model.state_dict()
+    for key, value in mean.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(state[key], 1 - keep)
+        else:
+            value.copy_(state[key])
+
+
+def read_recipe(path: Path) -> DepthRecipe:
+    return DepthRecipe(**yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m kryss.training.depth", description="Trains kryss-depth on rendered streets; writes OUT/depth-ema.pt."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="weights and checkpoint are written here")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="a recipe of one's own (default recipes/depth.yaml)")
+    parser.add_argument("--gtsdb", type=Path, help="folder of GTSDB (annotations.json, images): textures and real photos")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="the schedule follows the clock")
+    length.add_argument("--steps", type=int, help="the schedule follows the steps: repeatable")
+    parser.add_argument("--threads", type=int, default=1, help="of the network (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    recipe = read_recipe(options.recipe)
+    train(
+        recipe, batches_of(recipe, options.gtsdb), options.out, minutes=options.minutes, steps=options.steps,
+        threads=options.threads, workers=options.workers, resume=options.resume,
+    )  # fmt: skip
+    return 0
+
+
+def batches_of(recipe: DepthRecipe, gtsdb: Path | None) -> Batches:
+    """The recipe's data; of GTSDB only what is not held out. Without it: rendered streets with drawn textures alone."""
+    photos: list[Any] = []
+    if gtsdb:
+        from kryss.training.data import coco, split
+        from kryss.vision.taxonomy import from_gtsdb
+
+        photos = split(coco.load(gtsdb / "annotations.json", gtsdb / "images", from_gtsdb()).photos)[0]
+    from PIL import Image
+
+    every = max(1, len(photos) // max(1, recipe.texture_photos))
+    textures = [Image.fromarray(photo.pixels()) for photo in photos[::every][: recipe.texture_photos]]
+    return Batches(Streets(textures, recipe.seed), photos, recipe.sizes, recipe.rendered, recipe.real, recipe.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
