@@ -1,34 +1,44 @@
-"""Preparing photos, reading outputs, suppressing doubles."""
+"""Pixels into inputs, outputs into boxes."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryss.vision.boxes import Candidates, iou, picodet, prepare, suppress, yolox
+from kryss.vision.boxes import efficientdet, picodet, planes, yolox
 from kryss.vision.registry import Preprocessing
 
 WANTED = np.array([9, 11])
 
 
-@given(st.integers(8, 700), st.integers(8, 700), st.sampled_from(["native", "fit", "stretch"]))
-def test_a_corner_of_the_input_goes_back_to_the_corner_of_the_photo(width: int, height: int, size: str) -> None:
-    how = Preprocessing(size=size, max_side=256, multiple=128)  # type: ignore[arg-type]
-    made = prepare(np.full((height, width, 3), 200, np.uint8), how)
-    filled = np.abs(made.tensor[0, 0]) > 1e-6
-    right, bottom = filled.any(0).sum(), filled.any(1).sum()
-    assert abs(right * made.to_photo_x - width) < 1e-6
-    assert abs(bottom * made.to_photo_y - height) < 1e-6
-    if size == "native":
-        assert made.tensor.shape[2] % 128 == 0 == made.tensor.shape[3] % 128
+def test_planes_are_what_the_entry_asks_for() -> None:
+    photo = np.random.default_rng(1).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    made = planes(photo, Preprocessing(size="native", max_side=64, mean=(0.5, 0.4, 0.3), std=(0.5, 0.5, 0.25)))
+    assert made.shape == (1, 3, 10, 20)
+    assert np.allclose(made[0].transpose(1, 2, 0) * [0.5, 0.5, 0.25] + [0.5, 0.4, 0.3], photo / 255, atol=1e-6)
+    turned = planes(photo, Preprocessing(size="native", max_side=64, channels="bgr", scale=1.0))
+    assert np.array_equal(turned[0].transpose(1, 2, 0)[..., ::-1], photo)
 
 
-def test_a_photo_within_the_limit_keeps_its_pixels() -> None:
-    photo = np.random.default_rng(1).integers(0, 255, (100, 200, 3), dtype=np.uint8)
-    made = prepare(photo, Preprocessing(size="native", max_side=1024, multiple=128))
-    assert made.tensor.shape == (1, 3, 128, 256)
-    assert np.allclose(made.tensor[0, :, :100, :200].transpose(1, 2, 0) * 255, photo, atol=1e-3)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([0.05, 0.3, 0.9]))
+def test_boxes_of_efficientdet_are_effdets_own(seed: int, together: bool, threshold: float) -> None:
+    torch = pytest.importorskip("torch")
+    from effdet.anchors import decode_box_outputs
+
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 500, (40, 2))
+    anchors = np.concatenate([corners, corners + rng.uniform(8, 200, (40, 2))], 1)
+    codes, logits = rng.normal(0, 0.7, (40, 4)), rng.normal(-1, 2, (40, 3))
+    found = efficientdet(logits, codes, anchors, together, threshold)
+    shares = 1 / (1 + np.exp(-logits))
+    scores = 1 - (1 - shares).prod(1) if together else shares.max(1)
+    rows = np.flatnonzero(scores >= threshold)
+    expected = decode_box_outputs(torch.from_numpy(codes), torch.from_numpy(anchors), output_xyxy=True).numpy()[rows]
+    assert np.allclose(found.boxes, expected)
+    assert np.allclose(found.scores, scores[rows])
+    assert found.classes.tolist() == logits[rows].argmax(1).tolist()
 
 
 def test_yolox_reads_centre_and_logarithmic_size() -> None:
@@ -57,15 +67,3 @@ def test_picodet_reads_distances_as_expectations() -> None:
     found = picodet(outputs, 320, WANTED, 0.5)
     assert np.allclose(found.boxes, [[24 - 16, 24 - 32, 24 + 48, 24 + 64]])
     assert found.classes.tolist() == [11]
-
-
-@given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 90), st.floats(1, 40), st.floats(1, 40), st.floats(0, 1)), max_size=25))
-def test_what_is_kept_does_not_overlap_and_what_goes_overlaps_a_better_one(rows: list[tuple[float, ...]]) -> None:
-    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h, _ in rows]).reshape(-1, 4)
-    scores = np.array([row[4] for row in rows])
-    kept = suppress(Candidates(boxes, scores, np.arange(len(rows))), 0.5)
-    for k, box in enumerate(kept.boxes):
-        assert (np.delete(iou(box, kept.boxes), k) <= 0.5).all()
-    for k in set(range(len(rows))) - set(kept.classes.tolist()):
-        better = kept.scores >= scores[k]
-        assert (iou(boxes[k], kept.boxes[better]) > 0.5).any()

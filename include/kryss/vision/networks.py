@@ -30,11 +30,19 @@ GPU_STREAMS = 2
 class Network:
     """A network that finds."""
 
-    find: Callable[[Sequence[np.ndarray]], list[Candidates]]
-    """At most ``batch`` pictures (height, width, 3) uint8 of one size to their boxes, in pixels of the pictures."""
+    ready: Callable[[Sequence[np.ndarray]], Any]
+    """At most ``batch`` pictures (height, width, 3) uint8 of one size to the input of the network, where it runs."""
+    forward: Callable[[Any], Any]
+    """The bare network."""
+    read_out: Callable[[Any, Sequence[np.ndarray]], list[Candidates]]
+    """Its outputs, and the pictures, to their boxes in pixels of the pictures."""
     batch: int = 1
     streams: int = 1
     """Calls that may run at a time."""
+
+    def find(self, pictures: Sequence[np.ndarray]) -> list[Candidates]:
+        """The boxes in each picture."""
+        return self.read_out(self.forward(self.ready(pictures)), pictures)
 
 
 Read = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -120,11 +128,13 @@ def _onnx(entry: Weights, path: Path, wanted: np.ndarray, threshold: float) -> N
     session = onnx_session(path)
     name = session.get_inputs()[0].name
 
-    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
-        inputs = [planes(picture, how) for picture in pictures]
-        return [decode(session.run(None, {name: one}), one.shape[2], wanted, threshold) for one in inputs]
-
-    return Network(find)
+    return Network(
+        ready=lambda pictures: [planes(picture, how) for picture in pictures],
+        forward=lambda inputs: [session.run(None, {name: one}) for one in inputs],
+        read_out=lambda outputs, pictures: [
+            decode(one, picture.shape[0], wanted, threshold) for one, picture in zip(outputs, pictures, strict=True)
+        ],
+    )
 
 
 def effdet_config(architecture: str, classes: int, options: dict[str, Any]) -> Any:
@@ -188,32 +198,38 @@ def _on_torch(
         return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), effdet_anchors(config)
 
     @torch.inference_mode()
-    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
-        height, width = pictures[0].shape[:2]
-        model, anchors = sized(height, width)
+    def ready(pictures: Sequence[np.ndarray]) -> Any:
         # Always a whole batch: libraries add in another order for another number, and bits must not depend on the neighbours.
-        raw = torch.zeros((batch, height, width, 3), dtype=torch.uint8, pin_memory=gpu)
+        raw = torch.zeros((batch, *pictures[0].shape), dtype=torch.uint8, pin_memory=gpu)
         for k, picture in enumerate(pictures):
             raw[k] = torch.from_numpy(np.ascontiguousarray(picture))
         # Channels last as they come.
         values = raw.to(target, non_blocking=True).permute(0, 3, 1, 2).float()
         if how.channels == "bgr":
             values = values.flip(1)
-        values = ((values / how.scale - mean) / std).contiguous(memory_format=torch.channels_last)
+        return ((values / how.scale - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def forward(values: Any) -> Any:
         with torch.autocast(target.type, precision, enabled=precision is not None):
-            class_maps, box_maps = model(values)
-        logits, codes = flat(class_maps, len(entry.classes)).float()[:, :, wanted], flat(box_maps, 4).float()
+            return sized(*values.shape[2:])[0](values)
+
+    @torch.inference_mode()
+    def read_out(outputs: Any, pictures: Sequence[np.ndarray]) -> list[Candidates]:
+        anchors = sized(*pictures[0].shape[:2])[1]
+        logits, codes = flat(outputs[0], len(entry.classes)).float()[:, :, wanted], flat(outputs[1], 4).float()
         # Most of a street shows nothing: only the anchors with the largest class leave the GPU.
         rows = logits.amax(2).topk(min(CANDIDATES, logits.shape[1]), 1).indices.sort(1).values
         logits, codes = (values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2])) for values in (logits, codes))
         found = []
-        for k, (row, scores, code) in enumerate(zip(rows.cpu().numpy(), logits.cpu().numpy(), codes.cpu().numpy(), strict=True)):
-            if k < len(pictures):
-                one = efficientdet(scores, code, anchors[row], together, threshold)
-                found.append(Candidates(one.boxes, one.scores, wanted[one.classes]))
+        for row, scores, code in list(zip(rows.cpu().numpy(), logits.cpu().numpy(), codes.cpu().numpy(), strict=True))[
+            : len(pictures)
+        ]:
+            one = efficientdet(scores, code, anchors[row], together, threshold)
+            found.append(Candidates(one.boxes, one.scores, wanted[one.classes]))
         return found
 
-    return Network(find, batch, GPU_STREAMS if gpu else 1)
+    return Network(ready, forward, read_out, batch, GPU_STREAMS if gpu else 1)
 
 
 def _on_openvino(
@@ -232,15 +248,19 @@ def _on_openvino(
     def anchors(height: int, width: int) -> np.ndarray:
         return effdet_anchors(_config(entry, (height, width)))
 
-    def find(pictures: Sequence[np.ndarray]) -> list[Candidates]:
+    def read_out(outputs: Any, pictures: Sequence[np.ndarray]) -> list[Candidates]:
         found = []
-        for picture in pictures:
-            logits, codes = run(np.ascontiguousarray(picture)[None])
+        for (logits, codes), picture in zip(outputs, pictures, strict=True):
             one = efficientdet(logits[0][:, wanted], codes[0], anchors(*picture.shape[:2]), together, threshold)
             found.append(Candidates(one.boxes, one.scores, wanted[one.classes]))
         return found
 
-    return Network(find, 1, threads())
+    return Network(
+        ready=lambda pictures: [np.ascontiguousarray(picture)[None] for picture in pictures],
+        forward=lambda inputs: [run(one) for one in inputs],
+        read_out=read_out,
+        streams=threads(),
+    )
 
 
 def free_size(entry: Weights, state: dict[str, Any]) -> Any:

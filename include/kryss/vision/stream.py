@@ -118,6 +118,8 @@ def run(
                 group.decoded.append(decoded)
                 if packed:
                     group.packed.append(packed)
+                # Shared memory is given back when nobody holds an array in it any more.
+                del decoded, packed
                 if len(group.slots) == work.batch:
                     send(key)
             head = line[0]

@@ -1,0 +1,123 @@
+"""Items through workers and batches: the results are those of one after the other."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kryss.vision.stream import DecoderDied, Work, Workers, run
+
+
+@dataclass(frozen=True)
+class Decoded:
+    number: int
+    values: np.ndarray
+
+
+def decode(number: int) -> Decoded:
+    """0 modulo 7 is broken, 99 kills its process."""
+    if number == 99:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number % 7 == 0:
+        raise ValueError(f"{number} is broken")
+    return Decoded(number, np.full((100 + number % 3, 50), number, np.int64))
+
+
+def work(batch: int, streams: int, batches: list[list[int]] | None = None) -> Work[int, Decoded, int]:
+    def look(several: list[Decoded]) -> list[int]:
+        assert len({one.values.shape for one in several}) == 1
+        time.sleep(0.001 * (several[0].number % 3))
+        if batches is not None:
+            batches.append([one.number for one in several])
+        return [int(one.values.sum()) for one in several]
+
+    return Work(decode, lambda one: one.values.shape, look, batch, streams)
+
+
+def expected(number: int) -> int | str:
+    return f"{number} is broken" if number % 7 == 0 else number * (100 + number % 3) * 50
+
+
+def outcomes(numbers: list[int], job: Work[int, Decoded, int], workers: Workers) -> list[tuple[str, int | str]]:
+    found = run([(str(number), number) for number in numbers], job, workers)
+    return [(name, str(outcome) if isinstance(outcome, ValueError) else outcome) for name, outcome in found]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 98), max_size=30), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3))
+def test_order_and_results_depend_on_neither_batches_nor_workers(
+    numbers: list[int], batch: int, streams: int, threads: int
+) -> None:
+    found = outcomes(numbers, work(batch, streams), Workers("threads", threads))
+    assert found == [(str(number), expected(number)) for number in numbers]
+
+
+def test_batches_are_of_one_size_and_full_where_there_is_enough() -> None:
+    batches: list[list[int]] = []
+    numbers = [number for number in range(1, 60) if number % 7]
+    outcomes(numbers, work(4, 1, batches), Workers("threads", 2))
+    assert sorted(number for batch in batches for number in batch) == numbers
+    assert sum(len(batch) == 4 for batch in batches) >= 10
+
+
+def test_processes_give_the_same_as_threads_and_one_that_dies_costs_only_its_own_photo() -> None:
+    numbers = [1, 2, 7, 3, 99, 4, 5, 6, 8, 14, 9]
+    found = dict(run([(str(n), n) for n in numbers], work(2, 1), Workers("processes", 2)))
+    assert isinstance(found["99"], DecoderDied)
+    others = {name: str(value) if isinstance(value, ValueError) else value for name, value in found.items() if name != "99"}
+    assert others == {str(number): expected(number) for number in numbers if number != 99}
+    if Path("/dev/shm").is_dir():
+        mine = [path for path in Path("/dev/shm").glob("psm_*") if path.stat().st_uid == os.getuid()]
+        assert not [path for path in mine if time.time() - path.stat().st_mtime < 5]
+
+
+def test_reading_stays_only_a_little_ahead() -> None:
+    read: list[int] = []
+
+    def source():  # type: ignore[no-untyped-def]
+        for number in range(1, 500):
+            read.append(number)
+            yield str(number), number
+
+    results = run(source(), work(2, 2), Workers("threads", 2))
+    for _ in range(10):
+        next(results)
+    assert len(read) <= 30
+    results.close()
+
+
+def test_an_error_of_the_network_is_not_the_photos_fault() -> None:
+    def broken(several: list[Decoded]) -> list[int]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(run([("1", 1)], Work(decode, lambda one: 0, broken), Workers("threads", 1)))
+
+
+def test_a_jpeg_is_decoded_at_the_scale_that_is_enough() -> None:
+    from kryss.vision.photo import read_photo
+
+    ramp = np.tile(np.linspace(0, 255, 1600).astype(np.uint8)[None, :, None], (800, 1, 3))
+    for orientation, size in ((1, (1600, 800)), (6, (800, 1600))):
+        image = Image.fromarray(ramp)
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=95, exif=exif)
+        whole, half, eighth = (read_photo(file.getvalue(), None, side) for side in (1600, 800, 150))
+        assert whole.original_size == half.original_size == eighth.original_size == size
+        assert max(whole.pixels.shape) == 1600 and max(half.pixels.shape) == 800 and max(eighth.pixels.shape) == 200
+        shrunk = np.asarray(
+            Image.fromarray(whole.pixels).resize((half.pixels.shape[1], half.pixels.shape[0]), Image.Resampling.BOX)
+        )
+        assert np.abs(shrunk.astype(int) - half.pixels).max() <= 8
