@@ -50,6 +50,8 @@ class CropNetwork(nn.Module):
     def __init__(self, outputs: int, hidden: int = 256) -> None:
         super().__init__()
         self.trunk = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(3,))
+        # timm keeps the stages behind the last one asked for, and computes them.
+        del self.trunk.blocks[5:]
         [channels] = self.trunk.feature_info.channels()
         cells = (INPUT_PX // 16) ** 2
         self.narrow = nn.Sequential(nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU6())
