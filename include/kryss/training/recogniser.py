@@ -171,22 +171,26 @@ def train_reader(
     boxes, singles = sum(map(len, crops.street.values())), sum(map(len, crops.single.values()))
     log.info("%d boxes, %d single signs, %d finds, %d pieces of streets", boxes, singles, len(crops.finds), len(crops.pieces))
     network = train(crops, recipe, out, resume)
-    settings = Settings(crops.classes, temperature=fit_temperature(network, crops.judging(made.held), recipe.batch))
+    settings = Settings(crops.classes, temperature=fit_temperature(*answers(network, crops.judging(made.held), recipe.batch)))
     log.info("temperature %.2f", settings.temperature)
     save_network(network.state_dict(), settings, out / "reader.safetensors")
     return out / "reader.safetensors"
 
 
-def fit_temperature(network: CropNetwork, crops: Crops, size: int, batches: int = 30) -> float:
-    """The temperature (Guo et al. 2017) under which the right answers to crops that were not learnt from are likeliest."""
-    logits, answers = [], []
+def answers(network: CropNetwork, crops: Crops, size: int, batches: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (n, outputs) for crops of a stream, and the outputs that are right (n, outputs) bool."""
+    logits, right = [], []
     with torch.inference_mode():
         for number in range(batches):
             pixels, allowed, *_ = crops.batch(number, size)
             logits.append(network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())[0])
-            answers.append(torch.from_numpy(allowed))
-    whole, right = torch.cat(logits), torch.cat(answers)
-    found = minimize_scalar(lambda t: float(partial_cross_entropy(whole / t, right)), bounds=(0.2, 5.0), method="bounded")
+            right.append(torch.from_numpy(allowed))
+    return torch.cat(logits), torch.cat(right)
+
+
+def fit_temperature(logits: torch.Tensor, allowed: torch.Tensor) -> float:
+    """The temperature (Guo et al. 2017) under which the allowed outputs are likeliest."""
+    found = minimize_scalar(lambda t: float(partial_cross_entropy(logits / t, allowed)), bounds=(0.2, 5.0), method="bounded")
     return float(found.x)
 
 
