@@ -76,6 +76,7 @@ def collect(run: Run) -> dict[str, Any]:
         "poses_rejected": first["place"].get("poses_rejected", {}),
         "photos_placed_again": first["place"].get("placed_again", 0),
         "boxes_not_placed": first["place"].get("not_placed", {}),
+        "looked_with": first["detect"].get("model"),
         "detections": sum(outcome.get("detections", 0) for outcome in measured["detect"]),
         "sightings": first["place"].get("sightings", 0),
         "sightings_dropped": first["merge"].get("dropped", {}),

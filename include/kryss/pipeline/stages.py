@@ -236,6 +236,7 @@ def fetch(run: Run, shard: str) -> dict[str, Any]:
 def detect(run: Run, shard: str) -> dict[str, Any]:
     """Finds signs and lights in the photos of a shard. A photo that cannot be read is recorded, the rest goes on."""
     from kryss.vision.detect import PhotoFailure, load_detector
+    from kryss.vision.registry import entry_digest, entry_document, resolve
 
     done, found = _shard_file(run, shard, "results"), _shard_file(run, shard, "detections")
     if not run.state.has(done):
@@ -261,7 +262,9 @@ def detect(run: Run, shard: str) -> dict[str, Any]:
         run.state.write_rows(found, Detection, detections)
         run.state.write_rows(done, PhotoResult, [by_image[result.image_id] for result in fetched])
     kept = run.state.read_rows(found, Detection)
-    return {"shard": shard, "detections": len(kept), "classes": dict(Counter(d.class_name for d in kept))}
+    entry = resolve(run.model or run.config.model)
+    model = {"entry": entry_digest(entry), "inference": entry_document(entry).get("inference", {})}
+    return {"shard": shard, "detections": len(kept), "classes": dict(Counter(d.class_name for d in kept)), "model": model}
 
 
 @stage("depth")

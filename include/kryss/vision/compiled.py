@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -40,15 +39,12 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     """
     import openvino as ov
 
-    key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 1".encode()).hexdigest()[:20]
+    key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 2".encode()).hexdigest()[:20]
     folder = weights_dir() / "openvino" / key
     core = _core()
     if not (folder / "model.xml").is_file():
-        import torch
-
         log.info("converting a network to OpenVINO, once: %s", folder)
-        with torch.inference_mode():
-            made = ov.convert_model(make(), example_input=torch.zeros(tuple(example), dtype=torch.uint8), input=[list(free)])
+        made = _converted(make(), example, free)
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder.parent))
         ov.save_model(made, part / "model.xml", compress_to_fp16=False)
@@ -60,9 +56,26 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     return core.read_model(folder / "model.xml")
 
 
+def _converted(module: Any, example: Sequence[int], free: Sequence[int]) -> Any:
+    """Through OpenVINO's frontend itself: ``openvino.convert_model`` reports each conversion to a server."""
+    import openvino as ov
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.inference_mode():
+        traced = TorchScriptPythonDecoder(module, example_input=torch.zeros(tuple(example), dtype=torch.uint8))
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    made = frontend.convert(frontend.load(traced))
+    [given] = made.inputs
+    given.get_node().set_partial_shape(ov.PartialShape(list(free)))
+    given.get_node().set_element_type(ov.Type.u8)
+    made.validate_nodes_and_infer_types()
+    return made
+
+
 @lru_cache(maxsize=1)
 def _core() -> Any:
-    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
     import openvino as ov
 
     return ov.Core()
