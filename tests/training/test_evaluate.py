@@ -148,7 +148,8 @@ def test_the_mean_is_over_the_classes_that_occur(tmp_path: Path) -> None:
 
 
 def test_sizes_and_heights(tmp_path: Path) -> None:
-    sides = (10.0, 20.0, 50.0, 100.0)
+    """A box as high as an edge between two bins is in the upper one."""
+    sides = (10.0, 16.0, 50.0, 100.0)
     rows = [(0, STOP, (0.0, 110.0 * i, side, 110.0 * i + side)) for i, side in enumerate(sides)]
     truth = truth_of(coco(rows), tmp_path)
     result = score(truth, looked(truth, *(detection(STOP, 0.9, box) for _, _, box in rows[1:3])))

@@ -119,7 +119,7 @@ def score(
     left_out = [photo for photo in truth.photos if photo.id not in looked.found]
     lost = sum(not box.ignored for photo in left_out for box in photo.boxes)
     ap, by_size, curves = judging.average_precision(SIZES, lambda width, height: width * height)
-    heights = {f"{low}-{high}" if high < 1e4 else f"{low}-": (low**2, high**2) for low, high in _pairs(HEIGHTS_PX)}
+    heights = {f"{low}-{high}" if high < 1e4 else f"{low}-": (low**2, high**2 - 1e-6) for low, high in _pairs(HEIGHTS_PX)}
     _, by_height, _ = judging.average_precision(heights, lambda _, height: height * height)
     right = sum(one.right for one in used)
     wrong = sum(not one.right and not one.is_ignored for one in used)

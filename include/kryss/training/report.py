@@ -210,8 +210,8 @@ def _confusion(cells: Sequence[Mapping[str, Any]]) -> str:
     names: list[str | None] = [*sorted(mistakes, key=lambda name: (-mistakes[name], name))[:MOST_CONFUSED]]
     names.append(None)
     most = max(counts.get((a, b), 0) for a in names for b in names) or 1
-    cell, left, top = 26, 300, 250
-    size_x, size_y = left + cell * len(names) + 8, top + cell * len(names) + 8
+    cell, left, top = 26, 300, 230
+    size_x, size_y = left + cell * len(names) + 140, top + cell * len(names) + 8
     inner = ""
     for index, name in enumerate(names):
         true, found = name or "(nothing there)", name or "(not found)"
