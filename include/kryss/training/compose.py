@@ -7,12 +7,13 @@ a crop cuts to less than half, is an ignore region. Nothing is painted over a la
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,15 +21,21 @@ import cv2
 import numpy as np
 
 from kryss.training import painting
-from kryss.training.data.photos import LIGHTS, OTHER_SIGN, Labelled, LabelledPhoto, Ltrb
+from kryss.training.data import coco
+from kryss.training.data.photos import LIGHTS, OTHER_SIGN, LabelledPhoto, Ltrb
 from kryss.training.painting import Picture, Pose
+from kryss.training.scenery import Scene, distract, hang, occluder, pole, touch
+
+log = logging.getLogger(__name__)
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """image (S, S, 3) uint8 RGB, boxes (n, 4) float32 ltrb, labels (n,) int64, ignore regions (m, 4) float32."""
 SMALLEST_PX = 5.0
 """What a crop makes smaller than this is an ignore region: nobody could tell what it is."""
 SEEN_SHARE = 0.5
-GAP_PX = 3
+SHEET, SHEET_COLUMNS = 40, 8
+"""Scenes on the sheet that is written beside a composed data set."""
+LOG_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +68,6 @@ class Mix:
     """Classes that are learned from photos only."""
     mirror: bool = False
     """Mirrors half of the scenes. Only where left and right mean the same, as to a detector that tells signs from lights."""
-
-
-@dataclass(slots=True)
-class Scene:
-    """One sample while it is being made."""
-
-    image: np.ndarray
-    boxes: list[Labelled] = field(default_factory=list)
-    ignore: list[Ltrb] = field(default_factory=list)
-    taken: list[Ltrb] = field(default_factory=list)
-    """Where something was painted that is not to be found."""
-
-    def is_free(self, place: Ltrb) -> bool:
-        others = (*self.ignore, *self.taken, *(box[:4] for box in self.boxes))
-        return not any(_touch(place, other) for other in others)
-
-
-def _touch(a: Ltrb, b: Ltrb) -> bool:
-    return a[0] - GAP_PX < b[2] and a[2] + GAP_PX > b[0] and a[1] - GAP_PX < b[3] and a[3] + GAP_PX > b[1]
 
 
 class Pictures:
@@ -202,7 +190,7 @@ class Sampler:
             scene = self._crop(rng, side, side)
         if rng.random() < self.mix.distractors:
             for _ in range(rng.randrange(1, 4)):
-                _distract(rng, scene)
+                distract(rng, scene)
         if rng.random() < self.mix.paste:
             self._paste(rng, scene)
         mirrored = self.mix.mirror and rng.random() < 0.5
@@ -273,7 +261,7 @@ class Sampler:
         scene = Scene(outer.image)
         scene.image[top : top + h, left : left + w] = inner.image
         for box in outer.boxes:
-            if not _touch(box[:4], place):
+            if not touch(box[:4], place):
                 scene.boxes.append(box)
             elif (rest := _beside(box[:4], place)) is not None:
                 scene.ignore.append(rest)
@@ -335,7 +323,7 @@ class Sampler:
             return
         x, y = place
         if rng.random() < 0.75:
-            _pole(rng, scene.image, x, y + down * 0.04, height, down, white)
+            pole(rng, scene.image, x, y + down * 0.04, height, down, white)
         for drawn, own, centre in rows:
             self._put(rng, scene, drawn, own, (x + rng.gauss(0, 0.01) * own, y + centre), pose, white)
 
@@ -368,7 +356,7 @@ class Sampler:
         left = min(dx - own * drawn.aspect / 2 for drawn, own, dx, _ in heads)
         right = max(dx + own * drawn.aspect / 2 for drawn, own, dx, _ in heads)
         x -= (left + right) / 2
-        _hang(rng, scene.image, x, y, height if not lying else height * 2.2, lying, white)
+        hang(rng, scene.image, x, y, height if not lying else height * 2.2, lying, white)
         for drawn, own, dx, dy in heads:
             self._put(rng, scene, drawn, own, (x + dx, y + dy), pose, min(1.0, white * 1.2), squeeze)
 
@@ -424,7 +412,7 @@ class Sampler:
                 painting.glow(scene.image, u / w, v / w, max(0.7, radius), lamp.colour, strength)
         share = 1.0
         if under is not None and top >= 0 and left >= 0:
-            cover = _occluder(rng, under.shape[1], under.shape[0])
+            cover = occluder(rng, under.shape[1], under.shape[0])
             part = scene.image[top : top + under.shape[0], left : left + under.shape[1]]
             shade = np.array([rng.uniform(20, 90) + rng.uniform(-12, 12) for _ in range(3)], np.float32)
             hidden = (cover * alpha[: under.shape[0], : under.shape[1]])[..., None]
@@ -439,6 +427,42 @@ class Sampler:
             scene.ignore.append(place)
         else:
             scene.boxes.append((*place, drawn.name))
+
+
+def write_set(sampler: Sampler, count: int, folder: Path) -> Path:
+    """The first samples as a COCO data set: ``folder/images`` and ``folder/annotations.json`` (ignore regions are crowds), and
+    ``folder/sheet.jpg`` to look at. Returns the annotations file; `data.coco.load` reads it.
+    """
+    names = {label: name for name, label in reversed(sampler.labels.items())}
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    photos, shown = [], []
+    for number in range(count):
+        image, boxes, labels, ignore = sampler.sample(number)
+        path = folder / "images" / f"{number:06}.jpg"
+        if not cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+            raise OSError(f"cannot write {path}")
+        found = tuple((*map(float, box), names[int(label)]) for box, label in zip(boxes, labels, strict=True))
+        around = tuple((float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in ignore)
+        photos.append(LabelledPhoto(number, path, sampler.side_px, sampler.side_px, found, around))
+        if number < SHEET:
+            shown.append(marked(image, boxes, ignore))
+        if (number + 1) % LOG_EVERY == 0:
+            log.info("%d of %d scenes composed", number + 1, count)
+    if shown:
+        columns = min(SHEET_COLUMNS, len(shown))
+        shown += [np.zeros_like(shown[0])] * (-len(shown) % columns)
+        rows = [np.hstack(shown[k : k + columns]) for k in range(0, len(shown), columns)]
+        cv2.imwrite(str(folder / "sheet.jpg"), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return coco.write(photos, folder)
+
+
+def marked(image: np.ndarray, boxes: np.ndarray, ignore: np.ndarray) -> np.ndarray:
+    """A copy with boxes in magenta and ignore regions in yellow."""
+    image = image.copy()
+    for rows, colour in ((ignore, (255, 255, 0)), (boxes, (255, 0, 255))):
+        for left, top, right, bottom in rows:
+            cv2.rectangle(image, (round(left) - 1, round(top) - 1), (round(right), round(bottom)), colour, 1)
+    return image
 
 
 def finder_labels(names: Sequence[str]) -> dict[str, int]:
@@ -474,6 +498,9 @@ def cut(rng: random.Random, pixels: np.ndarray, photo: LabelledPhoto, window: Lt
     scale_x, scale_y = width / (window[2] - window[0]), height / (window[3] - window[1])
     x0, y0 = max(0, math.floor(window[0])), max(0, math.floor(window[1]))
     x1, y1 = min(photo.width, math.ceil(window[2]) + 1), min(photo.height, math.ceil(window[3]) + 1)
+    grey = rng.randrange(90, 140)
+    if x0 >= x1 or y0 >= y1:
+        return Scene(np.full((height, width, 3), grey, np.uint8))
     piece = np.ascontiguousarray(pixels[y0:y1, x0:x1])
     # Halved first where much smaller: a warp reads four pixels, the others would be lost.
     halved = 1
@@ -488,7 +515,6 @@ def cut(rng: random.Random, pixels: np.ndarray, photo: LabelledPhoto, window: Lt
     # Continuous coordinates have pixel centres at halves, cv2's at whole numbers.
     shift_x = (x0 - window[0]) * scale_x + 0.5 * sx - 0.5
     shift_y = (y0 - window[1]) * scale_y + 0.5 * sy - 0.5
-    grey = rng.randrange(90, 140)
     image = cv2.warpAffine(
         piece,
         np.array([[sx, 0, shift_x], [0, sy, shift_y]], np.float64),
@@ -520,184 +546,6 @@ def _moved(box: Ltrb, window: Ltrb, scale_x: float, scale_y: float) -> Ltrb:
         (box[2] - window[0]) * scale_x,
         (box[3] - window[1]) * scale_y,
     )
-
-
-# --- scenery ----------------------------------------------------------------------------------------------------------------
-
-
-def _beam(image: np.ndarray, start: tuple[float, float], end: tuple[float, float], thick: float, grey: float, lit: float) -> None:
-    """A straight round pole: darker at one edge, lighter along its middle."""
-    across = np.array([end[1] - start[1], start[0] - end[0]], np.float64)
-    across /= max(1e-6, float(np.hypot(*across)))
-    for offset, share, gain in ((0.0, 1.0, 0.75), (0.12 * lit, 0.62, 1.0), (0.2 * lit, 0.25, 1.2)):
-        width = thick * share
-        middle = across * thick * offset
-        corners = np.array([start + middle - across * width / 2, start + middle + across * width / 2])
-        corners = np.vstack([corners, end + middle + across * width / 2, end + middle - across * width / 2])
-        shade = min(255.0, grey * gain)
-        cv2.fillPoly(
-            image, [np.round((corners - 0.5) * 16).astype(np.int32)], (shade, shade, min(255.0, shade + 3)), cv2.LINE_AA, 4
-        )
-        if thick < 2.5:
-            return
-
-
-def _grey(rng: random.Random, white: float) -> float:
-    return min(235.0, max(12.0, 255 * white * rng.uniform(0.15, 0.75)))
-
-
-def _pole(rng: random.Random, image: np.ndarray, x: float, top: float, height: float, down: float, white: float) -> None:
-    """Behind signs: from a little above them down to a foot."""
-    foot = top + down + height * rng.uniform(0.3, 5)
-    tilt = rng.gauss(0, 0.015) * (foot - top)
-    thick = max(0.9, height * rng.uniform(0.06, 0.12))
-    start = np.array([x, top + rng.uniform(-0.08, 0.05) * height])
-    _beam(image, start, np.array([x + tilt, foot]), thick, _grey(rng, white), rng.choice([-1, 1]))
-
-
-def _hang(rng: random.Random, image: np.ndarray, x: float, y: float, height: float, lying: bool, white: float) -> None:
-    """What a light hangs on: a pole below or beside it, an arm, a gantry above, a wire."""
-    kind = rng.choices(["pole", "arm", "gantry", "wire", "none"], [10, 40, 25, 15, 10] if lying else [50, 22, 8, 12, 8])[0]
-    grey, side, lit = _grey(rng, white), rng.choice([-1, 1]), rng.choice([-1, 1])
-    thick = max(0.9, height * rng.uniform(0.05, 0.11))
-    if kind == "pole":
-        beside = rng.choice([0.0, 0.0, side * height * rng.uniform(0.2, 0.35)])
-        top = y - height * (rng.uniform(0.3, 0.7) if beside or rng.random() < 0.4 else 0.2)
-        foot = y + height * rng.uniform(1.2, 8)
-        _beam(image, np.array([x + beside, top]), np.array([x + beside, foot]), thick, grey, lit)
-        if beside:
-            for level in (-0.3, 0.3):
-                at = y + level * height
-                _beam(image, np.array([x, at]), np.array([x + beside, at]), thick * 0.6, grey, lit)
-    elif kind in ("arm", "gantry"):
-        at = y if lying or rng.random() < 0.5 else y - height * rng.uniform(0.5, 0.6)
-        slope = rng.gauss(0, 0.06)
-        reach = height * rng.uniform(1.5, 12)
-        ends = (x - reach, x + reach) if kind == "gantry" else (x, x + side * reach)
-        start, end = (np.array([end, at + slope * (end - x)]) for end in ends)
-        _beam(image, start, end, thick, grey, lit)
-        if kind == "arm" and rng.random() < 0.7:
-            foot = np.array([end[0], end[1] + height * rng.uniform(2, 8)])
-            _beam(image, np.array([end[0], end[1] - height * 0.3]), foot, thick * 1.2, grey, lit)
-    elif kind == "wire":
-        at, slope = y - height * rng.uniform(0.5, 0.75), rng.gauss(0, 0.08)
-        dark = min(grey, 60.0)
-        _beam(image, np.array([-5.0, at - slope * (x + 5)]), np.array([2000.0, at + slope * (2000 - x)]), 1.0, dark, lit)
-        _beam(image, np.array([x, at]), np.array([x, y]), max(0.8, thick * 0.4), dark, lit)
-
-
-def _occluder(rng: random.Random, width: int, height: int) -> np.ndarray:
-    """(height, width) coverage 0 to 1 of a pole or of branches before a sign."""
-    cover = np.zeros((height, width), np.uint8)
-    if rng.random() < 0.4:
-        x, thick = rng.uniform(0.1, 0.9) * width, max(1.0, width * rng.uniform(0.08, 0.25))
-        lean = rng.gauss(0, 0.06) * height
-        corners = np.array([[x, -1], [x + thick, -1], [x + thick + lean, height + 1], [x + lean, height + 1]])
-        cv2.fillPoly(cover, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        return cover.astype(np.float32) / 255
-    for _ in range(rng.randrange(2, 5)):
-        x, y, turn = rng.uniform(0, width), rng.choice([-1.0, height + 1.0]), rng.uniform(0, 2 * math.pi)
-        for _ in range(rng.randrange(4, 10)):
-            turn += rng.gauss(0, 0.5)
-            ahead = (x + math.cos(turn) * width * 0.14, y + math.sin(turn) * height * 0.14)
-            cv2.line(cover, (int(x), int(y)), (int(ahead[0]), int(ahead[1])), 255, 1, cv2.LINE_AA)
-            if rng.random() < 0.7:
-                axes = (max(1, int(width * rng.uniform(0.02, 0.07))), max(1, int(width * rng.uniform(0.01, 0.04))))
-                cv2.ellipse(cover, (int(ahead[0]), int(ahead[1])), axes, rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
-            x, y = ahead
-    return cover.astype(np.float32) / 255
-
-
-def _distract(rng: random.Random, scene: Scene) -> None:
-    """Something that is neither sign nor light: boards, lamps of cars, wheels, reflectors, clocks of lights, backs of signs."""
-    side = scene.image.shape[0]
-    size = math.exp(rng.uniform(math.log(8), math.log(side / 4)))
-    kind = rng.choices(["board", "lamps", "wheel", "reflector", "clock", "back"], [30, 20, 12, 12, 8, 18])[0]
-    aspect = {"board": rng.uniform(0.5, 3), "lamps": rng.uniform(2, 4), "reflector": 0.6, "clock": rng.uniform(0.9, 1.8)}.get(
-        kind, 1
-    )
-    if kind in ("lamps", "reflector", "clock"):
-        size = min(size, 28.0)
-    width, height = size * aspect, size
-    if width >= side - 6:
-        return
-    x, y = rng.uniform(1, side - width - 1), rng.uniform(1, side - height - 1)
-    place = (x, y, x + width, y + height)
-    if not scene.is_free(place):
-        return
-    # Some label the clock of a light with the light.
-    (scene.ignore if kind == "clock" else scene.taken).append(place)
-    tall, wide = max(4, int(size * 2)), max(4, int(width * 2))
-    rgba = np.zeros((tall, wide, 4), np.uint8)
-    light = float(scene.image[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1].mean()) / 255
-    bright = min(1.0, light * rng.uniform(0.7, 1.6) + 0.1)
-    paint = lambda: tuple(rng.random() * 255 * bright for _ in range(3))  # noqa: E731
-    if kind == "board":
-        _board(rng, rgba, paint)
-    elif kind == "lamps":
-        colour = rng.choice([(230, 30, 30), (255, 236, 200), (240, 120, 20)])
-        radius = tall * rng.uniform(0.18, 0.4)
-        for at in (radius + 1, wide - radius - 1):
-            painting._disc(rgba, at, tall / 2, radius, colour)
-    elif kind == "wheel":
-        radius = min(wide, tall) / 2 - 1
-        for share, grey in ((1.0, 25), (0.62, rng.uniform(60, 190)), (0.5, rng.uniform(30, 160)), (0.15, 40)):
-            painting._disc(rgba, wide / 2, tall / 2, radius * share, (grey, grey, grey))
-    elif kind == "reflector":
-        rgba[:] = (*(int(v) for v in paint()), 255)
-        painting._disc(
-            rgba, wide / 2, tall / 2, min(wide, tall) * 0.3, rng.choice([(230, 60, 30), (250, 170, 30), (240, 240, 240)])
-        )
-    elif kind == "clock":
-        rgba[:] = (18, 18, 19, 255)
-        cv2.putText(
-            rgba,
-            str(rng.randrange(1, 99)),
-            (int(wide * 0.1), int(tall * 0.85)),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            tall / 34,
-            (*rng.choice(painting.LAMPS), 255),
-            max(1, tall // 12),
-            cv2.LINE_AA,
-        )
-    else:
-        grey = 255 * bright * rng.uniform(0.3, 0.7)
-        shape = rng.choice(["circle", "triangle_up", "triangle_down", "square", "octagon"])
-        rgba[..., :3] = int(grey)
-        rgba[..., 3] = painting.outline(shape, wide, tall)
-        _pole(rng, scene.image, x + width / 2, y + height / 2, height, height / 2, bright)
-    patch = cv2.resize(
-        cv2.multiply(rgba, cv2.merge([rgba[..., 3]] * 3 + [np.full((tall, wide), 255, np.uint8)]), scale=1 / 255),
-        (max(2, round(width)), max(2, round(height))),
-        interpolation=cv2.INTER_AREA,
-    )
-    painting.blend(scene.image, patch.astype(np.float32), int(x), int(y))
-    if kind == "back":
-        grey = 255 * bright * rng.uniform(0.2, 0.6)
-        _beam(
-            scene.image,
-            np.array([x + width / 2, y + height * 0.1]),
-            np.array([x + width / 2, y + height * 1.1]),
-            max(0.9, height * 0.09),
-            grey,
-            1,
-        )
-
-
-def _board(rng: random.Random, rgba: np.ndarray, paint: object) -> None:
-    colour = paint  # a function: every call another colour
-    tall, wide = rgba.shape[:2]
-    rgba[:] = (*(int(v) for v in colour()), 255)  # type: ignore[operator]
-    for _ in range(rng.randrange(1, 5)):
-        x, y = rng.randrange(wide), rng.randrange(tall)
-        shade = (*colour(), 255)  # type: ignore[operator]
-        if rng.random() < 0.5:
-            word = "".join(rng.choice("ABEFGHKLMNOPRSTUVXYZ0123456789") for _ in range(rng.randrange(2, 9)))
-            cv2.putText(
-                rgba, word, (int(x * 0.4), y), cv2.FONT_HERSHEY_DUPLEX, tall / rng.uniform(40, 120), shade, 1, cv2.LINE_AA
-            )
-        else:
-            cv2.ellipse(rgba, (x, y), (max(1, wide // 5), max(1, tall // 4)), rng.uniform(0, 180), 0, 360, shade, -1, cv2.LINE_AA)
 
 
 # --- camera -----------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from kryss.training.data.photos import HORIZONTAL, PEDESTRIANS, UPRIGHT, Labelle
 
 SPRITE_PX = 192
 LIGHT_PX = 240
+FAINT = 0.12
 LAMPS = ((255, 52, 38), (255, 178, 40), (50, 245, 175))
 """Red, amber, green; lit."""
 HOUSINGS = (((24, 25, 27), 6), ((42, 43, 45), 3), ((30, 42, 34), 2), ((92, 94, 92), 1), ((198, 160, 34), 2), ((70, 64, 44), 1))
@@ -312,30 +313,30 @@ def _line(
     cv2.line(rgba, _fixed(*start), _fixed(*end), _solid(colour), thickness, cv2.LINE_AA, 4)
 
 
-def _disc(rgba: np.ndarray, x: float, y: float, radius: float, colour: Sequence[float]) -> None:
+def disc(rgba: np.ndarray, x: float, y: float, radius: float, colour: Sequence[float]) -> None:
     cv2.circle(rgba, _fixed(x, y), round(radius * 16), _solid(colour), -1, cv2.LINE_AA, 4)
 
 
 def _lens(
     rng: random.Random, rgba: np.ndarray, x: float, y: float, radius: float, colour: tuple[int, int, int], lit: bool, style: str
 ) -> None:
-    _disc(rgba, x, y, radius * 1.08, (16, 16, 17))
+    disc(rgba, x, y, radius * 1.08, (16, 16, 17))
     if not lit:
         # An unlit lens mirrors the sky: greyish, with a little of its colour.
         level, tint = rng.uniform(22, 105), rng.uniform(0.1, 0.5)
         dark = [level * (1 - tint) + c / 255 * level * 1.2 * tint for c in colour]
-        _disc(rgba, x, y, radius, dark)
+        disc(rgba, x, y, radius, dark)
         if rng.random() < 0.5:
-            _disc(rgba, x - radius * 0.2, y + radius * 0.3, radius * 0.45, [c * 1.3 + 8 for c in dark])
+            disc(rgba, x - radius * 0.2, y + radius * 0.3, radius * 0.45, [c * 1.3 + 8 for c in dark])
         return
     if style in ("arrow", "man"):
-        _disc(rgba, x, y, radius, (20, 18, 18))
+        disc(rgba, x, y, radius, (20, 18, 18))
         _symbol(rng, rgba, x, y, radius, colour, style)
         return
     white = rng.uniform(0.0, 0.65)
     for ring in (1.0, 0.8, 0.6, 0.4, 0.2):
         towards = white * (1 - ring)
-        _disc(rgba, x, y, radius * ring, [c * (0.86 + 0.14 * (1 - ring)) * (1 - towards) + 255 * towards for c in colour])
+        disc(rgba, x, y, radius * ring, [c * (0.86 + 0.14 * (1 - ring)) * (1 - towards) + 255 * towards for c in colour])
     if style == "led":
         step = max(3.0, radius * 0.22)
         for dy in np.arange(-radius, radius, step):
@@ -347,7 +348,7 @@ def _symbol(
 ) -> None:
     thick = max(2, int(radius * 0.24))
     if style == "man":
-        _disc(rgba, x, y - radius * 0.62, radius * 0.2, colour)
+        disc(rgba, x, y - radius * 0.62, radius * 0.2, colour)
         _line(rgba, (x, y - radius * 0.35), (x, y + radius * 0.2), int(thick * 1.5), colour)
         spread = rng.choice([0.12, 0.4])
         for side in (-1, 1):
@@ -474,7 +475,7 @@ def worn(rng: random.Random, patch: np.ndarray, white: float, photographed: bool
         colour = colour * (1 - dirt) + brown * alpha * dirt
     elif kind < 0.74 and min(height, width) > 14:
         _sticker(rng, colour, alpha, white)
-    haze = rng.uniform(0, 0.16) if rng.random() < 0.6 else rng.uniform(0.1, 0.4)
+    haze = rng.uniform(0, 0.16) if rng.random() < 0.85 else rng.uniform(0.1, 0.4)
     colour = colour * (1 - haze) + alpha * (haze * min(1.0, white + 0.1))
     return np.dstack([np.clip(colour, 0, alpha), alpha]).astype(np.float32)
 
@@ -496,18 +497,20 @@ def _sticker(rng: random.Random, colour: np.ndarray, alpha: np.ndarray, white: f
 
 
 def seen_box(alpha: np.ndarray) -> Ltrb | None:
-    """ltrb outline of a coverage map (h, w; 0 to 1), to parts of pixels: an edge that half covers a pixel lies in its middle."""
-    columns, rows = alpha.max(0), alpha.max(1)
+    """ltrb outline of a coverage map (h, w; 0 to 1), to parts of pixels: an edge that half covers a pixel lies in its middle. A
+    tip that covers its pixel by less than `FAINT` is not seen.
+    """
     sides = []
-    for profile in (columns, rows):
+    for profile in (alpha.max(0), alpha.max(1)):
         over = np.flatnonzero(profile > 0.5)
         if not len(over):
             return None
         first, last = int(over[0]), int(over[-1])
-        low = first - (profile[first - 1] if first else 0.0) if profile[first] > 0.95 else first + 1 - profile[first]
-        after = profile[last + 1] if last + 1 < len(profile) else 0.0
-        high = last + 1 + after if profile[last] > 0.95 else last + profile[last]
-        sides.append((float(low), float(high)))
+        before = float(profile[first - 1]) if first else 0.0
+        after = float(profile[last + 1]) if last + 1 < len(profile) else 0.0
+        low = first - before if before > FAINT else first + 1 - float(profile[first])
+        high = last + 1 + after if after > FAINT else last + float(profile[last])
+        sides.append((low, high))
     (left, right), (top, bottom) = sides
     return left, top, right, bottom
 
