@@ -52,8 +52,8 @@ def test_an_unknown_municipality_is_answered_with_the_ones_that_are_near(capsys:
 
 
 def test_a_reprocess_needs_a_model_that_there_is_and_a_takedown_a_photo_and_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reprocess", "5001", "--model", "kryss-signs-lite9"]) == 1
-    assert "did you mean kryss-signs-lite0" in capsys.readouterr().err
+    assert main(["reprocess", "5001", "--model", "kryss-street-lite9"]) == 1
+    assert "did you mean kryss-street-lite0" in capsys.readouterr().err
     for arguments in (
         ["5001", "--reason", "asked"],
         ["5001", "--image", "1"],

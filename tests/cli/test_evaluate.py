@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_what_cannot_be_judged_is_said_in_one_line(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--model is needed" in said(capsys, "--coco", labels)
-    assert "did you mean kryss-signs" in said(capsys, "--coco", labels, "--model", "kryss-sings")
+    assert "did you mean kryss-street" in said(capsys, "--coco", labels, "--model", "kryss-streat")
     assert "there is no" in said(capsys, "--coco", tmp_path / "none.json", "--images", tmp_path, "--model", "x")
     assert "--images says where" in said(capsys, "--coco", labels, "--images", tmp_path / "none", "--model", "x")
     assert "labels no traffic-light" in said(capsys, "--coco", labels, "--model", "x", "--classes", "traffic-light")

@@ -308,10 +308,10 @@ def test_a_class_with_few_labels_keeps_near_the_threshold_of_all() -> None:
     assert abs(own.get(STOP, overall) - overall) < 0.1
     assert own[PARKING] > overall + 0.1
     assert 0.55 < own.get(YIELD, overall) < 0.7
-    entry = choose(resolve("kryss-signs-lite0"), [*many, *lucky, *often_wrong], Counter({YIELD: 160, STOP: 1, PARKING: 40}))
+    entry = choose(resolve("kryss-street-lite0"), [*many, *lucky, *often_wrong], Counter({YIELD: 160, STOP: 1, PARKING: 40}))
     assert entry.thresholds
     assert entry.calibration is not None
-    grouped = choose(resolve("kryss-signs-lite0"), [matched("traffic-light", 0.5, True)] * 3, Counter({"traffic-light": 3}))
+    grouped = choose(resolve("kryss-street-lite0"), [matched("traffic-light", 0.5, True)] * 3, Counter({"traffic-light": 3}))
     assert set(grouped.thresholds) <= {UPRIGHT, LYING, "object--traffic-light--pedestrians"}
 
 

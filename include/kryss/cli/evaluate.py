@@ -151,12 +151,13 @@ def _truth(options: argparse.Namespace, number: int) -> Any:
         given = _given(options.map)
     except ValueError as error:
         raise TruthError(str(error)) from None
-    if options.coco[number].is_dir():
-        return read_area(options.coco[number], wanted)
     images = options.images[number] if number < len(options.images) else options.coco[number].parent / "images"
-    if not images.is_dir():
+    if options.coco[number].is_dir():
+        truth = read_area(options.coco[number], wanted)
+    elif images.is_dir():
+        truth = read_truth(options.coco[number], images, wanted, given)
+    else:
         raise TruthError(f"there is no folder {images}: --images says where the photos are")
-    truth = read_truth(options.coco[number], images, wanted, given)
     if options.held_out:
         truth = truth.held_out()
     return truth if options.limit is None else truth.first(options.limit)
@@ -166,7 +167,7 @@ def _choose(options: argparse.Namespace, entry: Any, truths: list[Any], every: l
     """The entry with calibration and thresholds, and the finds with the scores that it then gives them."""
     from dataclasses import replace
 
-    from kryss.training.choose import as_document, choose, labels_of
+    from kryss.training.choose import as_document, calibrated_finds, choose, labels_of
     from kryss.training.evaluate import judged
     from kryss.vision.registry import model_key, weights_dir, write_entry
 
@@ -175,7 +176,7 @@ def _choose(options: argparse.Namespace, entry: Any, truths: list[Any], every: l
     options.choose_thresholds.write_text(json.dumps(as_document(chosen), indent=1) + "\n", encoding="utf-8")
     if (weights_dir() / "registered" / f"{model_key(entry)}.yaml").is_file() and not options.no_second_stage:
         say(f"stored in {write_entry(chosen)}")
-    return chosen, [replace(looked, found=_calibrated(looked.found, chosen.calibration)) for looked in every]
+    return chosen, [replace(looked, found=calibrated_finds(looked.found, chosen.calibration)) for looked in every]
 
 
 def _given(pairs: list[str]) -> dict[str, str]:
@@ -189,21 +190,6 @@ def _given(pairs: list[str]) -> dict[str, str]:
             raise ValueError(f"--map {pair}: say NAME=CLASS")
         [given[name]] = read_classes([meaning])
     return given
-
-
-def _calibrated(found: Any, curve: Any) -> dict[str, Any]:
-    """Detections with the scores that a calibration gives them."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    if curve is None:
-        return dict(found)
-    at, shares = zip(*curve.knots, strict=True)
-    return {
-        key: [replace(one, score=round(float(np.interp(one.score, at, shares)), 4)) for one in detections]
-        for key, detections in found.items()
-    }
 
 
 def _of_labels(path: Path, truth: Any) -> list[str]:
