@@ -129,7 +129,7 @@ def test_no_name_is_no_model() -> None:
 
 def test_a_detector_is_no_depth_model() -> None:
     with pytest.raises(DepthUnavailable, match="its task is detect"):
-        load_depth("kryss-signs-lite0")
+        load_depth("picodet_s_416")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")

@@ -1,8 +1,9 @@
 """Training of Kryss's own depth network: ``python -m kryss.training.depth --out DIR [--gtsdb DIR]``.
 
-Loss: scale-invariant log error (Eigen et al. 2014), the gradients of the log error at four scales (as MegaDepth, Li and Snavely
-2018), cross-entropy of sky or too far; of real photos what ``depth_data`` knows, and that the mean weights see the same depth in the
-mirrored photo as the network sees in the photo under other light (mean teacher, Tarvainen and Valpola 2017).
+Loss: scale-invariant log error (Eigen et al. 2014), the gradients of the log error at four scales (as MegaDepth, Li and
+Snavely 2018), cross-entropy of sky or too far; of real photos what ``depth_data`` knows, and that the mean weights see
+the same depth in the mirrored photo as the network sees in the photo under other light (mean teacher, Tarvainen and
+Valpola 2017).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def loader(batches: Batches, first: int, workers: int) -> Iterator[Batch]:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             collate_fn=_same,
-        )  # fmt: skip
+        )
     )
 
 
@@ -165,8 +166,16 @@ def _robust(error: Tensor) -> Tensor:
 
 
 def train(
-    recipe: DepthRecipe, batches: Batches, out: Path, *, minutes: float | None, steps: int | None, threads: int, workers: int, resume: bool
-) -> dict[str, Tensor]:  # fmt: skip
+    recipe: DepthRecipe,
+    batches: Batches,
+    out: Path,
+    *,
+    minutes: float | None,
+    steps: int | None,
+    threads: int,
+    workers: int,
+    resume: bool,
+) -> dict[str, Tensor]:
     """Trains for so many minutes or steps; returns the mean weights, which are also in ``out/depth-ema.pt``."""
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
@@ -288,9 +297,15 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     recipe = read_recipe(options.recipe)
     train(
-        recipe, batches_of(recipe, options.gtsdb), options.out, minutes=options.minutes, steps=options.steps,
-        threads=options.threads, workers=options.workers, resume=options.resume,
-    )  # fmt: skip
+        recipe,
+        batches_of(recipe, options.gtsdb),
+        options.out,
+        minutes=options.minutes,
+        steps=options.steps,
+        threads=options.threads,
+        workers=options.workers,
+        resume=options.resume,
+    )
     return 0
 
 

@@ -1,8 +1,9 @@
 """What the depth network learns from: rendered streets with true depth, and real photos of which a little is known.
 
-Of a real photo with labelled signs three things are known without any lidar: a sign of usual size that is so many pixels high is so
-many canonical metres away, whatever the lens; the road just ahead of a car is a plane, so its depth falls as 1 / (row - horizon); and
-a white or blue glare at the top of the picture is sky. Nothing else of real photos is told, and no other network teaches.
+Of a real photo with labelled signs three things are known without any lidar: a sign of usual size that is so many pixels
+high is so many canonical metres away, whatever the lens; the road just ahead of a car is a plane, so its depth falls as 1
+/ (row - horizon); and a white or blue glare at the top of the picture is sky. Nothing else of real photos is told, and no
+other network teaches.
 """
 
 from __future__ import annotations

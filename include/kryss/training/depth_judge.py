@@ -1,9 +1,9 @@
 """How right a depth model is, against true depth: ``python -m kryss.training.depth_judge --model NAME --area DIR``.
 
-``DIR`` is a recorded area with ``truth_depth.npz`` (``photos``: ids; ``centimetres``: (photos, h, w) uint16 along the optical axis, 0
-where it is not known), as the town is. Measures are those of Eigen et al. 2014 over all pixels with a truth up to 80 m: absolute
-relative error and the share of depths within a factor of 1.25, as the model says them, and with each photo's median scaled to the
-truth's, as networks without a scale are judged.
+``DIR`` is a recorded area with ``truth_depth.npz`` (``photos``: ids; ``centimetres``: (photos, h, w) uint16 along the
+optical axis, 0 where it is not known), as the town is. Measures are those of Eigen et al. 2014 over all pixels with a
+truth up to 80 m: absolute relative error and the share of depths within a factor of 1.25, as the model says them, and
+with each photo's median scaled to the truth's, as networks without a scale are judged.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def area_truth(area: Path) -> list[tuple[bytes, float | None, np.ndarray]]:
 
 
 def box_errors(model: DepthModel, area: Path) -> np.ndarray:
-    """(n,) relative errors of the depth of true boxes of a recorded area: median inside the box against the object's true range."""
+    """(n,) relative errors of the depth of true boxes of a recorded area: median inside the box against the object's true
+    range."""
     boxes = json.loads((area / "truth_boxes.json").read_text(encoding="utf-8"))
     rows = [json.loads(line) for line in (area / "images.jsonl").read_text(encoding="utf-8").splitlines()]
     errors = []
@@ -93,7 +94,10 @@ def box_errors(model: DepthModel, area: Path) -> np.ndarray:
         focal = (row.get("camera_parameters") or [0.0])[0] or None
         size = row["width"], row["height"]
         for box, depth in zip(mine, model.median_depth(body, [tuple(b["box_ltrb"]) for b in mine], size, focal), strict=True):
-            x, y = (box["box_ltrb"][0] + box["box_ltrb"][2] - size[0]) / 2, (box["box_ltrb"][1] + box["box_ltrb"][3] - size[1]) / 2
+            x, y = (
+                (box["box_ltrb"][0] + box["box_ltrb"][2] - size[0]) / 2,
+                (box["box_ltrb"][1] + box["box_ltrb"][3] - size[1]) / 2,
+            )
             along = box["range_m"] / np.hypot(1.0, np.hypot(x, y) / ((focal or np.nan) * max(size)))
             errors.append(np.nan if depth is None else depth / along - 1)
     return np.array(errors)

@@ -46,8 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         with TemporaryDirectory() as folder:
             lamps = studio.build(epoch, Path(folder))
             if given.depth:
+                studio.set_up_depth(epoch, Path(folder))
                 for shot in mine:
-                    depths[shot.id] = studio.true_depth(shot)
+                    depths[shot.id] = studio.true_depth(shot, Path(folder))
                     log.info("depth of photo %s", shot.id)
                 continue
             studio.set_up(epoch, 8 if given.preview else given.samples, 50 if given.preview else 100)

@@ -65,9 +65,8 @@ def write_records(out: Path) -> None:
 
 
 def write_depths(folder: Path, depths: dict[str, Array]) -> None:
-    """``truth_depth.npz``: ids of the photos, and (photos, h, w) uint16 centimetres along the optical axis, 0 where there is nothing
-    within 655 m.
-    """
+    """``truth_depth.npz``: ids of the photos, and (photos, h, w) uint16 centimetres along the optical axis, 0 where there is
+    nothing within 655 m."""
     metres = np.stack([depths[photo] for photo in sorted(depths)])
     told = np.where(metres < 655, np.round(metres * 100), 0).astype(np.uint16)
     np.savez_compressed(folder / "truth_depth.npz", photos=np.array(sorted(depths)), centimetres=told)

@@ -512,23 +512,34 @@ DEPTH_CELL_PX = 8
 """True depth is told at the middle of each cell of so many pixels."""
 
 
-def true_depth(shot: Shot) -> Array:
-    """(h, w) metres along the optical axis of what a ray through the middle of each cell meets; infinity where it meets nothing."""
+def set_up_depth(epoch: Epoch, folder: Path) -> None:
+    """One ray through the middle of each cell, no light: only Cycles' depth pass, which is along the optical axis."""
+    set_up(epoch, 1, 100)
     scene = bpy.context.scene
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    focal_px = FOCAL * max(WIDTH_PX, HEIGHT_PX)
-    axes = np.stack([enu_to_road(row) for row in shot.rotation])
-    eye = Vector(shot.centre)
-    found = np.full((HEIGHT_PX // DEPTH_CELL_PX, WIDTH_PX // DEPTH_CELL_PX), np.inf, np.float32)
-    for row, column in np.ndindex(*found.shape):
-        x = ((column + 0.5) * DEPTH_CELL_PX - WIDTH_PX / 2) / focal_px
-        y = ((row + 0.5) * DEPTH_CELL_PX - HEIGHT_PX / 2) / focal_px
-        ray = np.array([x, y, 1.0])
-        length = float(np.linalg.norm(ray))
-        hit, place, *_ = scene.ray_cast(depsgraph, eye, Vector((ray / length) @ axes), distance=5000.0)
-        if hit:
-            found[row, column] = (place - eye).length / length
-    return found
+    scene.cycles.use_denoising = False
+    scene.cycles.max_bounces = 0
+    scene.cycles.filter_width = 0.01
+    scene.render.resolution_x, scene.render.resolution_y = WIDTH_PX // DEPTH_CELL_PX, HEIGHT_PX // DEPTH_CELL_PX
+    bpy.context.view_layer.use_pass_z = True
+    scene.use_nodes = True
+    n = scenery.Nodes(scene.node_tree)
+    file = n("CompositorNodeOutputFile", {"base_path": str(folder)})
+    file.format.file_format, file.format.color_depth = "OPEN_EXR", "32"
+    file.file_slots[0].path = "depth"
+    n.set(file, 0, n("CompositorNodeRLayers").outputs["Depth"])
+
+
+def true_depth(shot: Shot, folder: Path) -> Array:
+    """(h, w) metres along the optical axis of what the ray through each cell's middle meets; infinity where it meets nothing."""
+    aim(shot)
+    bpy.ops.render.render()
+    [path] = folder.glob("depth*.exr")
+    image = bpy.data.images.load(str(path))
+    width, height = image.size
+    metres = np.array(image.pixels, np.float32).reshape(height, width, -1)[::-1, :, 0]
+    bpy.data.images.remove(image)
+    path.unlink()
+    return np.where(metres < 5000, metres, np.inf)
 
 
 def expose(shot: Shot, lamps: dict[tuple[str, str], Any], photo: Path, quality: int) -> None:

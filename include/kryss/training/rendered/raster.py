@@ -1,8 +1,8 @@
 """A z-buffer painter of textured parallelograms and triangles, compiled by numba: some ten milliseconds a picture of a core.
 
-A surface is ``origin + s a + t b`` in the camera's frame (x right, y down, z forward, metres). For the ray (x, y, 1) of a pixel
-``M [1, s, t] / z = ray`` with ``M = [origin a b]``, so one inverse gives 1/z, s and t at every pixel by three dot products, with no
-clipping (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
+A surface is ``origin + s a + t b`` in the camera's frame (x right, y down, z forward, metres). For the ray (x, y, 1) of a
+pixel ``M [1, s, t] / z = ray`` with ``M = [origin a b]``, so one inverse gives 1/z, s and t at every pixel by three dot
+products, with no clipping (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997).
 """
 
 from __future__ import annotations
@@ -45,9 +45,20 @@ class Atlas:
 
 @njit(cache=True, nogil=True, fastmath=True)  # type: ignore[misc]
 def paint(
-    shapes: Any, uv: Any, tint: Any, flags: Any, which: Any, texels: Any, starts: Any, side: int, focal: float, cx: float,
-    cy: float, colour: Any, depth: Any,
-) -> None:  # fmt: skip
+    shapes: Any,
+    uv: Any,
+    tint: Any,
+    flags: Any,
+    which: Any,
+    texels: Any,
+    starts: Any,
+    side: int,
+    focal: float,
+    cx: float,
+    cy: float,
+    colour: Any,
+    depth: Any,
+) -> None:
     """Draws surfaces in their order into ``colour`` (h, w, 3) float32 0..255 and ``depth`` (h, w) float32, metres along z.
 
     ``shapes``: (n, 9) origin, a, b. ``uv``: (n, 6) u, v at the origin, and their growth along a and along b, in textures.

@@ -1,8 +1,9 @@
 """Streets that do not exist, with the true depth of every pixel, from many cameras: what a depth network can learn metres from.
 
-``Streets(photos, seed).sample(number, size)`` is a pure function of the seed, the number and the size. Depth is z, along the
-optical axis, in metres; the sky is infinitely far. A street is a road with bends and slopes, what lines it (houses, gardens, woods,
-walls), what stands beside it (trees, poles, signs, lamps, people) and on it (cars, vans, lorries), under a sun or none.
+``Streets(photos, seed).sample(number, size)`` is a pure function of the seed, the number and the size. Depth is z, along
+the optical axis, in metres; the sky is infinitely far. A street is a road with bends and slopes, what lines it (houses,
+gardens, woods, walls), what stands beside it (trees, poles, signs, lamps, people) and on it (cars, vans, lorries), under
+a sun or none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class Rendering:
     focal_px: float
 
 
+def _up(metres: float) -> Point:
+    return np.array([0.0, 0.0, metres])
+
+
 class _Scene:
     """Surfaces in the world: x right, y ahead, z up, metres; origin on the road below the camera."""
 
@@ -55,9 +60,16 @@ class _Scene:
         return 0.55 + (1 - self.diffuse) * 0.75 * max(0.0, float(normal @ self.sun)) + self.diffuse * 0.25
 
     def add(
-        self, origin: Point, a: Point, b: Point, texture: int, tint: Sequence[float] = (1, 1, 1), uv: Sequence[float] = (0, 0, 1, 0, 0, 1),
-        flags: int = 0, alpha: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        origin: Point,
+        a: Point,
+        b: Point,
+        texture: int,
+        tint: Sequence[float] = (1, 1, 1),
+        uv: Sequence[float] = (0, 0, 1, 0, 0, 1),
+        flags: int = 0,
+        alpha: float = 1.0,
+    ) -> None:
         self.shapes.append((*origin, *a, *b))
         self.uv.append(tuple(uv))
         self.tint.append((*tint, alpha))
@@ -91,11 +103,20 @@ class _Scene:
         look = np.array([foot[0], foot[1]]) if towards is None else towards
         look = look / (math.hypot(look[0], look[1]) + 1e-9)
         across = np.array([look[1], -look[0], 0.0]) * width
-        self.add(foot - across / 2 + (0, 0, height), across, np.array([0, 0, -height]), texture, tint)
+        self.add(foot - across / 2 + _up(height), across, np.array([0, 0, -height]), texture, tint)
 
     def box(
-        self, low: Point, along: Point, across: Point, height: float, sides: int, top: int, tint: Sequence[float], tile: float, ends: int | None = None
-    ) -> None:  # fmt: skip
+        self,
+        low: Point,
+        along: Point,
+        across: Point,
+        height: float,
+        sides: int,
+        top: int,
+        tint: Sequence[float],
+        tile: float,
+        ends: int | None = None,
+    ) -> None:
         """Walls over a parallelogram at ``low``, and its top; ``tile``: metres of a texture, 0: one a wall."""
         up = np.array([0, 0, height])
         middle = low + (along + across) / 2
@@ -141,7 +162,9 @@ class Streets:
     def _photograph(self, scene: _Scene, rng: np.random.Generator, size: tuple[int, int]) -> Rendering:
         width, height = size
         focal = width * float(np.exp(rng.uniform(math.log(0.5), math.log(1.4)))) * min(1.0, 2.2 * height / width) ** 0.3
-        eye = np.array([0.0, 0.0, float(rng.choice([rng.uniform(1.1, 1.9), rng.uniform(1.0, 3.0)], p=[0.7, 0.3]))])
+        # A camera at a windscreen or on a roof; seldom one that is lower or higher, which only the size of cars and doors tells.
+        tall = float(np.clip(rng.normal(1.6, 0.22), 1.1, 2.2)) if rng.random() < 0.85 else rng.uniform(1.0, 3.0)
+        eye = np.array([0.0, 0.0, tall])
         yaw = math.radians(rng.normal(0, 5) if rng.random() < 0.8 else rng.uniform(-50, 50))
         pitch, roll = math.radians(rng.normal(0, 2.5)), math.radians(rng.normal(0, 1.2))
         look = np.array([math.sin(yaw) * math.cos(pitch), math.cos(yaw) * math.cos(pitch), math.sin(pitch)])
@@ -282,10 +305,16 @@ def _ground(scene: _Scene, road: _Road, kind: str, lanes: int, lane: float, half
     tile = rng.uniform(4, 9)
     edge = half + walk
     strips = [
-        (-60.0, -edge - 8, 0.0, 0.0, field, tones[2], 7.0), (-edge - 8, -edge, 0.0, kerb, field, tones[2], 7.0), (-edge, -half, kerb, kerb, paving, tones[1], 3.0),
-        (-half, -half, kerb, 0.0, paving, tones[1] * 0.8, 1.0), (-half, half, 0.0, 0.0, asphalt, tones[0], tile), (half, half, 0.0, kerb, paving, tones[1] * 0.8, 1.0),
-        (half, edge, kerb, kerb, paving, tones[1], 3.0), (edge, edge + 8, kerb, 0.0, field, tones[2], 7.0), (edge + 8, 60.0, 0.0, 0.0, field, tones[2], 7.0),
-    ]  # fmt: skip
+        (-60.0, -edge - 8, 0.0, 0.0, field, tones[2], 7.0),
+        (-edge - 8, -edge, 0.0, kerb, field, tones[2], 7.0),
+        (-edge, -half, kerb, kerb, paving, tones[1], 3.0),
+        (-half, -half, kerb, 0.0, paving, tones[1] * 0.8, 1.0),
+        (-half, half, 0.0, 0.0, asphalt, tones[0], tile),
+        (half, half, 0.0, kerb, paving, tones[1] * 0.8, 1.0),
+        (half, edge, kerb, kerb, paving, tones[1], 3.0),
+        (edge, edge + 8, kerb, 0.0, field, tones[2], 7.0),
+        (edge + 8, 60.0, 0.0, 0.0, field, tones[2], 7.0),
+    ]
     middle = rng.random() < 0.75
     dash = (rng.uniform(2, 6), rng.uniform(2, 10))
     lines = [(-half + 0.2, False), (half - 0.2, False)] if rng.random() < (0.4 if kind == "town" else 0.8) else []
@@ -383,8 +412,8 @@ def _lining(scene: _Scene, road: _Road, kind: str, side: int, edge: float) -> No
         for s0, s1 in zip(road.s[6:-1:2], road.s[8::2], strict=False):
             p, q = road.at(s0, side * far, -0.5), road.at(s1, side * (far + rng.normal(0, 0.6)), -0.5)
             high = tall * rng.uniform(0.7, 1.2)
-            scene.add(p + (0, 0, high), q - p, np.array([0, 0, -high]), texture, tone, (0, 0, (s1 - s0) / 8, 0, 0, high / 8))
-            scene.add(p + (0, 0, high * 1.5), q - p, np.array([0, 0, -high]), ragged, tone, (rng.random(), 0, 1, 0, 0, 1))
+            scene.add(p + _up(high), q - p, np.array([0, 0, -high]), texture, tone, (0, 0, (s1 - s0) / 8, 0, 0, high / 8))
+            scene.add(p + _up(high * 1.5), q - p, np.array([0, 0, -high]), ragged, tone, (rng.random(), 0, 1, 0, 0, 1))
     roll = rng.random()
     if roll < 0.35:  # hedge, wall, fence or barrier
         s, tall, d = rng.uniform(-15, 20), rng.uniform(0.6, 2.2), side * (edge + rng.uniform(0, 0.8))
@@ -396,10 +425,10 @@ def _lining(scene: _Scene, road: _Road, kind: str, side: int, edge: float) -> No
         while s < end:
             run = 4.0 if s < 30 else 12.0
             p, q = road.at(s, d), road.at(s + run, d)
-            scene.add(p + (0, 0, tall), q - p, np.array([0, 0, -tall]), texture, (light,) * 3, (s / 4, 0, run / 3, 0, 0, 1))
+            scene.add(p + _up(tall), q - p, np.array([0, 0, -tall]), texture, (light,) * 3, (s / 4, 0, run / 3, 0, 0, 1))
             if what != "fence":
                 top = scene.lit(np.array([0, 0, 1.0]))
-                scene.add(p + (0, 0, tall), q - p, road.at(s, d + thick) - p, texture, (top,) * 3, (0, 0, run / 3, 0, 0, 0.3))
+                scene.add(p + _up(tall), q - p, road.at(s, d + thick) - p, texture, (top,) * 3, (0, 0, run / 3, 0, 0, 0.3))
             s += run
 
 
@@ -426,12 +455,12 @@ def _house(scene: _Scene, road: _Road, s: float, front: float, near: float, deep
         for foot, shift in ((low + up, 0.0), (low + up + a, 1.0)):
             wall = foot + b
             scene.add(foot, wall - foot, ridge + a * shift - foot, ends, [0.8 * c for c in tone], (0, 0, 1, 0, 0, 0.5), TRIANGLE)
-    _shadow(scene, (low + (0, 0, 1), low + along + (0, 0, 1)), tall)
+    _shadow(scene, (low + _up(1), low + along + _up(1)), tall)
     if rng.random() < 0.5:
-        _shadow(scene, (low + (0, 0, 1), low + across + (0, 0, 1)), tall)
+        _shadow(scene, (low + _up(1), low + across + _up(1)), tall)
     if kind == "town" and rng.random() < 0.5:  # a shop on the ground floor
         inward = across / (math.hypot(across[0], across[1]) + 1e-9)
-        p = low - inward * 0.05 + (0, 0, 1.2)
+        p = low - inward * 0.05 + _up(1.2)
         height = np.array([0, 0, rng.uniform(2.2, 3.0)])
         scene.add(
             p + height, along, -height, scene.texture("facade"), [0.7 * c for c in rng.uniform(0.5, 1.2, 3)], (0, 0, 2, 0, 0, 0.5)
@@ -450,7 +479,7 @@ def _tree(scene: _Scene, foot: Point, tall: float) -> None:
     leaves = scene.texture("leaves")
     needle = rng.random() < 0.2
     start = tall * (0.05 if needle else rng.uniform(0.15, 0.4))
-    scene.upright(foot - (0, 0, 0.2), thick, max(start * 1.8, 1.0), scene.texture("trunk"), (tone * 0.9,) * 3)
+    scene.upright(foot - _up(0.2), thick, max(start * 1.8, 1.0), scene.texture("trunk"), (tone * 0.9,) * 3)
     wide = tall * (0.3 if needle else rng.uniform(0.4, 0.75))
     count = int(rng.integers(5, 10)) if foot[1] < 60 else 3
     for k in range(count):
@@ -458,7 +487,8 @@ def _tree(scene: _Scene, foot: Point, tall: float) -> None:
         spread = wide * ((1 - h) if needle else 0.75)
         size = spread * (1.3 if needle else rng.uniform(0.6, 1.0)) + 0.4
         angle, out = rng.uniform(0, math.tau), 0.0 if needle else wide * 0.33 * math.sqrt(rng.random())
-        at = foot + (out * math.cos(angle), out * math.sin(angle), start + (tall - start) * h - size / 2 * (0.5 if needle else 1))
+        rise = start + (tall - start) * h - size / 2 * (0.5 if needle else 1)
+        at = foot + np.array([out * math.cos(angle), out * math.sin(angle), rise])
         light = tone * (0.55 + 0.5 * h) * scene.lit(scene.sun) * 0.8
         scene.upright(at, size, size, leaves, (light,) * 3)
     across = np.array([wide / 2, 0, 0])
@@ -467,7 +497,7 @@ def _tree(scene: _Scene, foot: Point, tall: float) -> None:
 
 def _pole(scene: _Scene, foot: Point, tall: float, thick: float, tone: float) -> None:
     scene.upright(foot, thick, tall, int(scene.numbers["plain"][0]), (tone, tone, tone * 1.02))
-    _shadow(scene, (foot - (thick, 0, 0), foot + (thick, 0, 0)), tall)
+    _shadow(scene, (foot - np.array([thick, 0, 0]), foot + np.array([thick, 0, 0])), tall)
 
 
 def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge: float, kerb: float) -> None:
@@ -482,7 +512,7 @@ def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge:
             foot = road.at(s, d, kerb)
             _pole(scene, foot, tall, rng.uniform(0.12, 0.22), tone)
             tip = road.at(s, d - side * arm, tall) - road.at(s, d, tall)
-            scene.add(foot + (0, 0, tall), tip, np.array([0, 0, -0.12]), plain, (tone,) * 3)
+            scene.add(foot + _up(tall), tip, np.array([0, 0, -0.12]), plain, (tone,) * 3)
             s += every
     if rng.random() < 0.2:  # wires over the street
         s = rng.uniform(5, 40)
@@ -497,12 +527,12 @@ def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge:
         facing = ahead[:2] if rng.random() < 0.8 else rng.normal(size=2)
         for k in range(int(rng.integers(1, 4))):
             scene.upright(
-                foot - ahead * 0.1 + (0, 0, bottom - k * size * 1.05), size, size, scene.texture("plate"), (light,) * 3, facing
+                foot - ahead * 0.1 + _up(bottom - k * size * 1.05), size, size, scene.texture("plate"), (light,) * 3, facing
             )
     if rng.random() < 0.12:  # a board or gantry over the road
         s, tall = rng.uniform(15, 80), rng.uniform(5, 6.5)
         p, q = road.at(s, -edge, tall), road.at(s, edge, tall)
-        scene.add(p + (0, 0, 0.4), q - p, np.array([0, 0, -0.4]), plain, (0.4,) * 3)
+        scene.add(p + _up(0.4), q - p, np.array([0, 0, -0.4]), plain, (0.4,) * 3)
         _pole(scene, road.at(s, side * edge), tall, 0.35, 0.4)
         middle = road.at(s - 0.3, rng.uniform(-half, half), tall - 0.5)
         scene.upright(middle, rng.uniform(2, 5), rng.uniform(1.5, 3), scene.texture("plate"), (0.9,) * 3)
@@ -518,13 +548,13 @@ def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge:
         else:
             size = rng.uniform(0.6, 2.5)
             light = scene.lit(scene.sun) * rng.uniform(0.5, 1)
-            scene.upright(at - (0, 0, 0.15 * size), size * 1.4, size, scene.texture("leaves"), (light,) * 3)
+            scene.upright(at - _up(0.15 * size), size * 1.4, size, scene.texture("leaves"), (light,) * 3)
     for _ in range(int(rng.poisson(2.5 if kind == "town" else 0.8))):  # people
         at = road.at(rng.uniform(3, 60), side * rng.uniform(half * 0.9, edge), kerb)
         tall = rng.uniform(1.5, 1.95)
         light = scene.lit(np.array([0, -1.0, 0])) * rng.uniform(0.7, 1.2)
         scene.upright(at, tall * 0.75, tall, scene.texture("person"), (light,) * 3)
-        _shadow(scene, (at - (0.25, 0, 0), at + (0.25, 0, 0)), tall, soft=True)
+        _shadow(scene, (at - np.array([0.25, 0, 0]), at + np.array([0.25, 0, 0])), tall, soft=True)
     for _ in range(int(rng.poisson(1.0))):  # boxes: bins, cabinets, shelters
         size = rng.uniform(0.4, 1.6, 3) * (1, 1, rng.uniform(0.7, 1.6))
         low = road.at(rng.uniform(2, 50), side * rng.uniform(half + 0.5, edge + 1), kerb)
@@ -577,7 +607,7 @@ def _car(scene: _Scene, road: _Road, s: float, d: float, turn: float) -> float:
         int(scene.numbers["plain"][0]),
         (0.07, 0.08, 0.09),
     )
-    low = foot - right * width / 2 + (0, 0, clear)
+    low = foot - right * width / 2 + _up(clear)
     lift = np.array([0, 0, 0.025])
     shade = int(scene.numbers["soft"][0])
     scene.add(
@@ -595,7 +625,7 @@ def _car(scene: _Scene, road: _Road, s: float, d: float, turn: float) -> float:
         low, ahead * length, right * width, body, side if kind != "lorry" else scene.texture("wall"), plain, paint_, 0.0, end
     )
     if kind in ("car", "estate"):
-        base, roof = low + (0, 0, body), low + (0, 0, tall - clear)
+        base, roof = low + _up(body), low + _up(tall - clear)
         back = 0.02 if kind == "estate" else rng.uniform(0.05, 0.2)
         f = (back, 0.62 if kind == "estate" else 0.7), (back + 0.06, 0.5 if kind == "car" else 0.53)
         inset = right * width * 0.1
@@ -603,9 +633,11 @@ def _car(scene: _Scene, road: _Road, s: float, d: float, turn: float) -> float:
         upper = [roof + ahead * length * f[1][0] + inset, roof + ahead * length * f[1][1] + inset]
         over, over2 = right * width, right * width * 0.8
         panes = (
-            ([lower[0], lower[0] + over, upper[0] + over2, upper[0]], -ahead), ([lower[1], lower[1] + over, upper[1] + over2, upper[1]], ahead),
-            ([lower[0], lower[1], upper[1], upper[0]], -right), ([lower[0] + over, lower[1] + over, upper[1] + over2, upper[0] + over2], right),
-        )  # fmt: skip
+            ([lower[0], lower[0] + over, upper[0] + over2, upper[0]], -ahead),
+            ([lower[1], lower[1] + over, upper[1] + over2, upper[1]], ahead),
+            ([lower[0], lower[1], upper[1], upper[0]], -right),
+            ([lower[0] + over, lower[1] + over, upper[1] + over2, upper[0] + over2], right),
+        )
         for corners, normal in panes:
             light = scene.lit(normal)
             scene.quad(corners, plain, [light * c * 0.8 for c in paint_], (1, 1))
@@ -618,7 +650,7 @@ def _car(scene: _Scene, road: _Road, s: float, d: float, turn: float) -> float:
     else:
         for at, normal in ((low - ahead * 0.02, -ahead), (low + ahead * (length + 0.02), ahead)):
             if kind == "van" or normal is ahead:
-                start = at + right * width * 0.1 + (0, 0, body * 0.92)
+                start = at + right * width * 0.1 + _up(body * 0.92)
                 scene.add(
                     start, right * width * 0.8, np.array([0, 0, -body * 0.33]), plain, np.array(dark) * rng.uniform(0.6, 3.5)
                 )
@@ -627,7 +659,7 @@ def _car(scene: _Scene, road: _Road, s: float, d: float, turn: float) -> float:
         for out in (-width / 2 - 0.02, width / 2 + 0.02):
             hub = foot + ahead * length * share + right * out
             scene.add(
-                hub - ahead * radius + (0, 0, 2 * radius),
+                hub - ahead * radius + _up(2 * radius),
                 ahead * 2 * radius,
                 np.array([0, 0, -2 * radius]),
                 int(scene.numbers["disc"][0]),

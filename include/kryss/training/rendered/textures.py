@@ -1,7 +1,9 @@
-"""What surfaces look like: drawn by numbers, and cut out of real street photos so that real ones are not foreign to the network.
+"""What surfaces look like: drawn by numbers, and cut out of real street photos so that real ones are not foreign to the
+network.
 
-Every texture is 256 x 256 RGBA. A photo gives, by place in the picture and nothing else: the road ahead, looked at from above; walls,
-gardens and whatever else lines a street, from its sides; leaves, where the sides are of a leaf's colour; the sky, from its top.
+Every texture is 256 x 256 RGBA. A photo gives, by place in the picture and nothing else: the road ahead, looked at from
+above; walls, gardens and whatever else lines a street, from its sides; leaves, where the sides are of a leaf's colour;
+the sky, from its top.
 """
 
 from __future__ import annotations

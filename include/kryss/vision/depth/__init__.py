@@ -53,9 +53,8 @@ class DepthModel:
         return self._estimate(photo.pixels, focal)
 
     def measure(self, photos: Iterable[PhotoBoxes]) -> Iterator[tuple[str, list[BoxDepth]]]:
-        """The depth of every box, photo by photo in the given order; photos without boxes are not read. A photo that cannot be read
-        has its reason at every box.
-        """
+        """The depth of every box, photo by photo in the given order; photos without boxes are not read. A photo that cannot
+        be read has its reason at every box."""
         wanted = (photo for photo in photos if photo.boxes)
         with ThreadPoolExecutor(READERS, "depth") as pool:
             waiting: deque[tuple[PhotoBoxes, Future[Photo]]] = deque()

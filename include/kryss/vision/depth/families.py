@@ -50,7 +50,8 @@ def family(entry: Weights) -> tuple[Estimate, int]:
         accepted = {name.strip() for name in os.environ.get(ACCEPT, "").split(",")}
         if not accepted & {entry.name, model_key(entry)}:
             raise DepthUnavailable(
-                f"{model_key(entry)}: its licence ({entry.licence}) forbids commercial use. If you may use it, set {ACCEPT}={entry.name}"
+                f"{model_key(entry)}: its licence ({entry.licence}) forbids commercial use. "
+                f"If you may use it, set {ACCEPT}={entry.name}"
             )
     try:
         return makers[entry.family](entry)

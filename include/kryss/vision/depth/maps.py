@@ -13,8 +13,8 @@ import numpy as np
 from kryss.model import Box
 
 FLAT = 0.15
-"""Log range between the 5th and the 95th percentile of a map below which it does not see a street: from the road before the wheels
-to the houses it is above 1."""
+"""Log range between the 5th and the 95th percentile of a map below which it does not see a street: from the road before the
+wheels to the houses it is above 1."""
 SATURATED_SHARE = 0.9
 """Of a map, beyond its limit."""
 LIMIT_SHARE = 0.95
@@ -26,9 +26,10 @@ MOST_SPREAD = 0.5
 FEWEST_CELLS = 6
 """Fewer say nothing about their spread."""
 INNER = 0.6
-"""The middle share of width and height that is looked at. A sign's corners show what is behind it (a circle leaves a fifth of its box,
-a triangle half), and networks blur edges over a cell or two; the middle 60 % lies on the plate for circle, diamond, octagon, rectangle
-and triangle, and on the housing of a light. Its pole lies outside and is too thin for any of these networks."""
+"""The middle share of width and height that is looked at. A sign's corners show what is behind it (a circle leaves a fifth
+of its box, a triangle half), and networks blur edges over a cell or two; the middle 60 % lies on the plate for circle,
+diamond, octagon, rectangle and triangle, and on the housing of a light. Its pole lies outside and is too thin for any of
+these networks."""
 
 FLAT_MAP, SATURATED_MAP = "depth map is flat", "depth map is saturated"
 SKY, FAR_LIMIT, WIDE, NO_PIXEL = "sky in the box", "at the far limit", "depth spreads too wide in the box", "no depth in the box"

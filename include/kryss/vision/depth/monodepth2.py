@@ -1,9 +1,10 @@
 """Monodepth2 (Godard, Mac Aodha, Firman, Brostow: "Digging into self-supervised monocular depth estimation", ICCV 2019).
 
-Written from the paper and the tables of its supplement: a ResNet-18 encoder; a decoder that halves channels 256 ... 16 while it
-doubles the size by nearest neighbour, two 3 x 3 convolutions with reflection padding and ELU a level, the encoder's features joined
-between them; sigmoids at the last four levels, of which the finest is used. Parameters carry the names of the published files, so
-that ``encoder.pth`` and ``depth.pth`` load as they are. The files' licence forbids commercial use.
+Written from the paper and the tables of its supplement: a ResNet-18 encoder; a decoder that halves channels 256 ... 16
+while it doubles the size by nearest neighbour, two 3 x 3 convolutions with reflection padding and ELU a level, the
+encoder's features joined between them; sigmoids at the last four levels, of which the finest is used. Parameters carry
+the names of the published files, so that ``encoder.pth`` and ``depth.pth`` load as they are. The files' licence forbids
+commercial use.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class _ConvBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Five levels of two convolutions (``decoder.0`` to ``.9``, coarse to fine), then the output of each scale (``.10`` to ``.13``)."""
+    """Five levels of two convolutions (``decoder.0`` to ``.9``, coarse to fine), then the output of each scale (``.10`` to
+    ``.13``)."""
 
     def __init__(self) -> None:
         super().__init__()

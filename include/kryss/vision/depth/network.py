@@ -1,8 +1,10 @@
-"""Kryss's own depth network: EfficientNet-Lite0 (as the detector), a little attention over the whole picture, a light U-Net decoder.
+"""Kryss's own depth network: EfficientNet-Lite0 (as the detector), a little attention over the whole picture, a light U-Net
+decoder.
 
-It predicts log depth for a camera of one focal length, the canonical one (Yin et al., "Metric3D", 2023): an object looks the same
-from 10 m through a lens of 400 px as from 20 m through one of 800 px, so what can be seen in pixels alone is depth x 400 / focal.
-The second output is the logit of there being nothing within reach: sky, or farther than ``FARTHEST_M``.
+It predicts log depth for a camera of one focal length, the canonical one (Yin et al., "Metric3D", 2023): an object looks
+the same from 10 m through a lens of 400 px as from 20 m through one of 800 px, so what can be seen in pixels alone is
+depth x 400 / focal. The second output is the logit of there being nothing within reach: sky, or farther than
+``FARTHEST_M``.
 """
 
 from __future__ import annotations
