@@ -10,13 +10,14 @@ labels thus gets its own threshold, one with none the overall one, moved up wher
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from kryss.model import Detection
 from kryss.training.categories import GROUPS, group_of
 from kryss.training.evaluate import Judged
 from kryss.training.truth import Truth
@@ -95,6 +96,17 @@ def choose(entry: Weights, matched: Sequence[Judged], labels: Counter[str]) -> W
     curve = calibrate(matched)
     overall, own = thresholds(calibrated(matched, curve) if curve else matched, labels)
     return replace(entry, calibration=curve, score_threshold=overall, thresholds=own)
+
+
+def calibrated_finds(found: Mapping[str, Sequence[Detection]], curve: Calibration | None) -> dict[str, Sequence[Detection]]:
+    """Detections of photos with the scores that a calibration gives them."""
+    if curve is None:
+        return dict(found)
+    at, shares = zip(*curve.knots, strict=True)
+    return {
+        key: [replace(one, score=round(float(np.interp(one.score, at, shares)), 4)) for one in detections]
+        for key, detections in found.items()
+    }
 
 
 def as_document(entry: Weights) -> dict[str, Any]:
