@@ -89,9 +89,11 @@ def final_failures() -> Iterator[None]:
     from kryss.config import ConfigError
     from kryss.http import StopRun
     from kryss.pipeline.checks import HeldBack
+    from kryss.training.data.check import BrokenDataError
+    from kryss.training.recipe import OtherRun, RecipeError
     from kryss.vision.registry import UnknownWeights
 
     try:
         yield
-    except (StopRun, HeldBack, ConfigError, UnknownWeights) as error:
+    except (StopRun, HeldBack, ConfigError, UnknownWeights, BrokenDataError, OtherRun, RecipeError) as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None

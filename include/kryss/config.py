@@ -273,6 +273,8 @@ def load_municipalities(paths: Iterable[Path] | None = None) -> dict[str, Munici
 TIMEOUTS: Mapping[str, timedelta] = {
     **dict.fromkeys(("discover", "fetch", "roads"), timedelta(hours=2)),
     **dict.fromkeys(("detect", "depth"), timedelta(hours=3)),
+    "train": timedelta(days=14),
+    "judge": timedelta(hours=12),
     **dict.fromkeys(("known", "takedown", "plan", "place", "merge", "assign", "check", "export"), timedelta(minutes=30)),
 }
 """By stage: how long its task may take, and so each statement that it sends to the database."""

@@ -55,10 +55,10 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(lines[0][5:])
 
 
-def test_every_municipality_has_its_two_dags_all_share_two_and_there_are_no_others(parsed: dict) -> None:
+def test_every_municipality_has_its_two_dags_all_share_three_and_there_are_no_others(parsed: dict) -> None:
     assert parsed["errors"] == {}
     own = {f"{kind}_{n:04d}" for kind in ("refresh", "roads") for n in range(50)}
-    assert set(parsed["dags"]) == own | {"reprocess", "takedown"}
+    assert set(parsed["dags"]) == own | {"reprocess", "takedown", "train_detector"}
 
 
 def test_parsing_imports_nothing_heavy(parsed: dict) -> None:
@@ -118,6 +118,17 @@ def test_a_reprocess_and_a_takedown_name_the_municipality(parsed: dict) -> None:
         assert set(dag["params"]) == params
         assert dag["schema"]["code"]["enum"] == [f"{n:04d}" for n in range(50)]
         assert dag["outlets"] == ["kryss_layer"], "an alias: the layer is that of the municipality"
+
+
+def test_a_training_is_checked_trained_on_the_gpu_judged_and_registered_in_this_order(parsed: dict) -> None:
+    dag = parsed["dags"]["train_detector"]
+    order = ["check", "train", "evaluate", "register"]
+    assert set(dag["tasks"]) == set(order)
+    for earlier, later in pairwise(order):
+        assert dag["tasks"][later][3] == [earlier]
+    assert {name for name, (pool, queue, _, _) in dag["tasks"].items() if pool == queue == "gpu"} == {"train", "evaluate"}
+    assert {"recipe", "data", "sprites", "start", "skip_bad", "out"} <= set(dag["params"])
+    assert dag["timeouts"]["train"] == TIMEOUTS["train"].total_seconds()
 
 
 def test_a_refresh_takes_params_and_announces_the_layer(parsed: dict) -> None:

@@ -8,33 +8,34 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kryss.training.recipe import Recipe
 
 FORMATS = "GTSDB, traffic lights and other COCO sets: the folder with annotations.json and images/, or the annotation file"
 
+SPRITES = "package_signs of npm's mapillary_sprite_source (npm pack mapillary_sprite_source)"
+
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, one parser for each thing to train or make."""
     parts = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
-    detector = parts.add_parser(
+
+    def add(name: str, text: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+        return parts.add_parser(name, help=text, description=description, epilog=epilog)
+
+    detector = add(
         "detector",
-        help="a detector, by a recipe",
-        description="Trains any detector of effdet's family by a recipe, judges it, and puts it into the registry of weights. "
+        "a detector, by a recipe",
+        "Trains any detector of effdet's family by a recipe, judges it, and puts it into the registry of weights. "
         "A run that was killed goes on with --resume and ends with the same weights.",
-        epilog="OUT holds recipe.yaml, checkpoint.pt, log.csv, validation.csv, tensorboard/, predictions/, model.safetensors and "
-        "its card model.md. Recipes and options: docs/training.md.",
+        "OUT holds recipe.yaml, checkpoint.pt, log.csv, validation.csv, tensorboard/, predictions/, model.safetensors, its card "
+        "model.md and report-SET.html. Recipes and options: docs/training.md.",
     )
-    detector.add_argument("recipe", nargs="?", help="name of a shipped recipe (default: transfer, the thesis's three stages)")
-    detector.add_argument("--config", type=Path, metavar="FILE", help="a recipe of your own (YAML) instead")
-    _data(detector)
-    detector.add_argument(
-        "--sprites", type=Path, required=True, metavar="DIR", help="package_signs of npm's mapillary_sprite_source"
-    )
-    detector.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
-    detector.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT, if there is one")
+    _recipe_and_data(detector, "transfer, the three stages of the thesis")
+    _learning(detector)
     detector.add_argument("--new-data", action="store_true", help="with --resume: go on although photos or labels are others now")
-    detector.add_argument(
-        "--start", metavar="MODEL", help="file of weights, or a model of the registry, instead of the recipe's start; also: none"
-    )
-    detector.add_argument("--prelabels", type=Path, metavar="FILE", help="places without labels, from `./kryss train prelabel`")
     detector.add_argument(
         "--minutes", type=float, help="follow the clock instead of the recipe's steps (then it is not repeatable)"
     )
@@ -45,26 +46,74 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     detector.add_argument(
         "--name", metavar="NAME[@VERSION]", help="of the model (default: the recipe's name and the weights' hash)"
     )
+    detector.add_argument("--no-judge", action="store_true", help="no report, calibration and thresholds at the end")
     detector.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
 
-    check = parts.add_parser(
-        "check", help="only look at the data sets of a recipe", description="Lists everything that is wrong in the data sets."
+    reader = add(
+        "reader",
+        "the second stage, which names and tightens boxes",
+        "Trains the network that reads the boxes of a finder: names what stands in them, rejects, tightens. "
+        "Writes OUT/reader.safetensors.",
     )
-    check.add_argument("recipe", nargs="?", help="name of a shipped recipe (default: transfer)")
-    check.add_argument("--config", type=Path, metavar="FILE", help="a recipe of your own (YAML) instead")
-    _data(check)
+    _recipe_and_data(reader, "reader")
+    _learning(reader)
+
+    parts.add_parser("depth", help="the depth network", add_help=False)
+
+    prelabel = add(
+        "prelabel",
+        "what photos show beside their labels",
+        "Lets two teachers look at the photos that will be trained on and writes what they see: lights that nobody labelled, and "
+        "places where something may be. --prelabels of the trainings reads it. A file that is there is added to.",
+    )
+    _recipe_and_data(prelabel, "street-lite0")
+    prelabel.add_argument("--lights", default="picodet_s_416", metavar="MODEL", help="teacher of lights (default picodet_s_416)")
+    prelabel.add_argument(
+        "--finder", default="kryss-street-lite0", metavar="MODEL", help="teacher of signs (default kryss-street-lite0)"
+    )
+    prelabel.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON")
+
+    compose = add(
+        "compose",
+        "scenes as a COCO data set, to look at or to use elsewhere",
+        "Paints signs and lights into street photos: OUT/images, OUT/annotations.json (places to ignore are crowds) and "
+        "OUT/sheet.jpg. The same seed gives the same scenes.",
+    )
+    compose.add_argument("--photos", type=Path, required=True, metavar="DIR", help="street photos")
+    compose.add_argument("--sprites", type=Path, required=True, metavar="DIR", help=SPRITES)
+    compose.add_argument("--prelabels", type=Path, metavar="FILE", help="what stands in them, of `./kryss train prelabel`")
+    compose.add_argument("--out", type=Path, required=True, metavar="DIR")
+    compose.add_argument("--number", type=int, default=100, metavar="N", help="scenes (default 100)")
+    compose.add_argument("--seed", type=int, default=0)
+    compose.add_argument("--side", type=int, default=640, metavar="PX", help="of a scene (default 640)")
+
+    _recipe_and_data(
+        add("check", "only look at data sets", "Lists everything that is wrong in the data sets of a recipe."), "transfer"
+    )
 
 
-def _data(parser: argparse.ArgumentParser) -> None:
+def _recipe_and_data(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("recipe", nargs="?", help=f"name of a shipped recipe (default: {default})")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a recipe of your own (YAML) instead")
     parser.add_argument(
         "--data",
         action="append",
         default=[],
         type=_place,
         metavar="NAME=PATH",
-        help=f"where a data set of the recipe is; again for each. {FORMATS}",
+        help=f"where a set of the recipe is; again for each. {FORMATS}",
     )
     parser.add_argument("--skip-bad", action="store_true", help="go on without what is wrong in a data set, and count it")
+
+
+def _learning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sprites", type=Path, required=True, metavar="DIR", help=SPRITES)
+    parser.add_argument("--prelabels", type=Path, metavar="FILE", help="places without labels, from `./kryss train prelabel`")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT, if there is one")
+    parser.add_argument(
+        "--start", metavar="MODEL", help="weights to start from instead of the recipe's: a file, a model, or none"
+    )
 
 
 def _place(text: str) -> tuple[str, Path]:
@@ -76,47 +125,115 @@ def _place(text: str) -> tuple[str, Path]:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
-    return {"detector": _detector, "check": _check}[options.part](options)
+    parts = {
+        "detector": _detector,
+        "reader": _reader,
+        "depth": _depth,
+        "prelabel": _prelabel,
+        "compose": _compose,
+        "check": _check,
+    }
+    return parts[options.part](options)
 
 
-def _recipe(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _recipe(options: argparse.Namespace, default: str) -> Recipe:
     from kryss.training.recipe import RecipeError, load_recipe
 
     if options.config and options.recipe:
         raise RecipeError("give the name of a recipe or --config FILE, not both")
-    return load_recipe(options.config or options.recipe or "transfer")
+    return load_recipe(options.config or options.recipe or default)
+
+
+def _depth(options: argparse.Namespace) -> int:
+    from kryss.training.depth import main
+
+    return main(options.others)
 
 
 def _check(options: argparse.Namespace) -> int:
     from kryss.training.run import material
 
-    made = material(_recipe(options), dict(options.data), skip_bad=options.skip_bad)
-    print(f"{len(made.train)} photos to learn from, {len(made.judged)} to judge by; data {made.digest[:16]}")
+    made = material(_recipe(options, "transfer"), dict(options.data), skip_bad=options.skip_bad)
+    held = sum(map(len, made.held.values()))
+    print(
+        f"{len(made.train)} photos to learn from, {held} held out; data {made.digest[:16]}; "
+        f"left out: {made.left_out or 'nothing'}"
+    )
     return 0
 
 
 def _detector(options: argparse.Namespace) -> int:
     # Threads that wait for each other must not burn the cores that others need; read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.run import train_detector
+    from kryss.training.registering import register_run
+    from kryss.training.run import judge_model, material, train_detector
+    from kryss.vision.registry import model_key
 
-    recipe = _recipe(options)
+    recipe = _recipe(options, "transfer")
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
+    recipe = recipe.model_copy(update=own)
+    made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
     outcome = train_detector(
-        recipe.model_copy(update=own),
-        dict(options.data),
+        recipe,
+        made,
         options.sprites,
         options.out,
         start=options.start,
-        prelabels=options.prelabels,
         cache=options.cache,
         minutes=options.minutes,
         device=options.device,
         resume=options.resume,
         new_data=options.new_data,
-        skip_bad=options.skip_bad,
         name=options.name,
-        is_registered=not options.no_register,
     )
-    print(json.dumps({"model": outcome.model, "file": str(outcome.file), "sha256": outcome.sha256, "steps": outcome.steps}))
+    told: dict[str, object] = {
+        "model": outcome.model,
+        "file": str(outcome.file),
+        "steps": outcome.steps,
+        "left_out": made.left_out,
+    }
+    if not options.no_judge:
+        told["map50"] = judge_model(outcome.file, recipe, made, options.device)
+    if not options.no_register:
+        told["registered"] = model_key(register_run(options.out))
+    print(json.dumps(told))
+    return 0
+
+
+def _reader(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.recogniser import load_reader_recipe, train_reader
+
+    recipe = load_reader_recipe(options.config or options.recipe or "reader")
+    path = train_reader(
+        recipe,
+        dict(options.data),
+        options.sprites,
+        options.out,
+        prelabels=options.prelabels,
+        start=options.start,
+        resume=options.resume,
+    )
+    print(json.dumps({"file": str(path)}))
+    return 0
+
+
+def _prelabel(options: argparse.Namespace) -> int:
+    from kryss.training.prelabel import run as look
+    from kryss.training.run import sound
+
+    kept, _ = sound(_recipe(options, "street-lite0"), dict(options.data), options.skip_bad)
+    number = look([photo for photos in kept.values() for photo in photos], options.out, options.finder, options.lights)
+    print(f"{options.out}: what the teachers saw in {number} photos")
+    return 0
+
+
+def _compose(options: argparse.Namespace) -> int:
+    from kryss.training.compose import write_from_folder
+
+    print(
+        write_from_folder(
+            options.photos, options.sprites, options.number, options.out, options.seed, options.side, options.prelabels
+        )
+    )
     return 0

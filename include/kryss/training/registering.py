@@ -14,7 +14,7 @@ from kryss.training.detector import configuration
 from kryss.training.export import export_entry
 from kryss.training.recipe import Recipe
 from kryss.training.run import Material
-from kryss.vision.registry import Inference, Preprocessing, Weights, register
+from kryss.vision.registry import Inference, Preprocessing, Weights, register, resolve
 
 FINDER = ("sign", "light")
 FIRST_THRESHOLD = 0.1
@@ -54,6 +54,7 @@ def write_model(state: Mapping[str, Tensor], folder: Path, entry: Weights) -> We
     return export_entry(state, folder / "model.safetensors", entry)
 
 
-def register_run(folder: Path, entry: Weights) -> Weights:
-    """Puts what ``write_model`` wrote into the registry."""
-    return register(entry, folder / "model.safetensors")
+def register_run(folder: Path) -> Weights:
+    """Puts a run's model into the registry, with the thresholds that were chosen for it."""
+    file = folder / "model.safetensors"
+    return register(resolve(str(file)), file)

@@ -17,11 +17,13 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from kryss.training.backbone import backbone_weights
+from kryss.training.categories import group_of
 from kryss.training.data import OTHER_SIGN, DataSet, LabelledPhoto, Problem, coco, gtsdb, gtsrb, mtsd, split
-from kryss.training.data.check import BrokenDataError, checked
+from kryss.training.data.check import BrokenDataError, checked, counted
 from kryss.training.detector import read_state
 from kryss.training.recipe import DataSet as Source
 from kryss.training.recipe import Recipe, RecipeError, matches
+from kryss.training.truth import TrueBox, TruePhoto, Truth
 from kryss.training.validation import Judged
 from kryss.vision.registry import model_key, resolve, weights_file
 from kryss.vision.taxonomy import detected, from_gtsdb
@@ -39,8 +41,12 @@ class Material:
     names: tuple[str, ...]
     """What the outputs are called."""
     output_of: dict[str, int | None]
+    held: dict[str, tuple[LabelledPhoto, ...]]
+    """Name of a data set to its photos that are never trained on."""
     digest: str
     """Names the data: photos, boxes and regions."""
+    left_out: dict[str, int]
+    """Kind of problem to how many photos or boxes were left out (``--skip-bad``)."""
 
 
 def load_set(source: Source, path: Path) -> DataSet:
@@ -56,18 +62,21 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
     """Reads the recipe's data sets. ``prelabels``: a teacher's file, for the photos that are trained on."""
     unknown = set(places) - set(recipe.data)
     missing = [name for name, source in recipe.data.items() if source.required and name not in places]
-    if unknown or missing:
+    if unknown or missing or not places:
         wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
-        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing)}"
-        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} wants {wants}")
+        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing) or 'any'}"
+        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} takes {wants}")
     classes = recipe.classes or (*detected(), OTHER_SIGN)
     names = recipe.output_names(classes)
     output_of = dict(zip(classes, recipe.output_of(classes), strict=True))
     train: list[LabelledPhoto] = []
     judged: list[Judged] = []
-    for name, photos in sound(recipe, places, skip_bad).items():
+    kept, left_out = sound(recipe, places, skip_bad)
+    every_held: dict[str, tuple[LabelledPhoto, ...]] = {}
+    for name, photos in kept.items():
         source = recipe.data[name]
         learn, held = split(photos)
+        every_held[name] = tuple(held)
         outputs = frozenset(k for c, k in output_of.items() if k is not None and matches(c, source.labelled))
         judged += [Judged(photo, outputs, source.scale) for photo in _spread(held, recipe.validate_.photos)]
         train += learn
@@ -76,21 +85,27 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
         from kryss.training.prelabel import apply
 
         train = list(apply(train, prelabels))
-    return Material(tuple(train), tuple(judged), classes, names, output_of, data_digest(train))
+    return Material(tuple(train), tuple(judged), classes, names, output_of, every_held, data_digest(train), left_out)
 
 
-def sound(recipe: Recipe, places: Mapping[str, Path], skip_bad: bool) -> dict[str, tuple[LabelledPhoto, ...]]:
-    """Name of a data set to its photos. Stops with all that is wrong in all of them, or leaves it out and counts it."""
+def sound(
+    recipe: Recipe, places: Mapping[str, Path], skip_bad: bool
+) -> tuple[dict[str, tuple[LabelledPhoto, ...]], dict[str, int]]:
+    """Name of a data set to its photos, and what was left out by kind. Stops with all that is wrong in all of them."""
     found: dict[str, tuple[LabelledPhoto, ...]] = {}
     problems: list[Problem] = []
+    left_out: list[Problem] = []
     for name, path in places.items():
         try:
-            found[name] = checked(load_set(recipe.data[name], path), skip_bad).photos
+            whole = checked(load_set(recipe.data[name], path), skip_bad)
         except BrokenDataError as error:
             problems += [replace(problem, photo=f"{name} {problem.photo}") for problem in error.problems]
+        else:
+            found[name] = whole.photos
+            left_out += whole.problems
     if problems:
         raise BrokenDataError(problems)
-    return found
+    return found, counted(left_out)
 
 
 def _spread(photos: Sequence[LabelledPhoto], number: int) -> list[LabelledPhoto]:
@@ -126,35 +141,31 @@ class Outcome:
     sha256: str
     steps: int
     figures: dict[str, float]
-    registered: bool
+    """Of the validation: the network alone."""
 
 
 def train_detector(
     recipe: Recipe,
-    places: Mapping[str, Path],
+    made: Material,
     sprites: Path,
     out: Path,
     *,
     start: str | None = None,
-    prelabels: Path | None = None,
     cache: Path | None = None,
     minutes: float | None = None,
     device: str | None = None,
     resume: bool = False,
     new_data: bool = False,
-    skip_bad: bool = False,
     name: str | None = None,
-    is_registered: bool = True,
 ) -> Outcome:
     """Trains by a recipe into a folder. ``start``: a file of weights or a model of the registry instead of the recipe's start.
     ``name``: ``name@version`` of the model (default: the recipe's name and the weights' hash).
     """
     from kryss.training.card import model_card
     from kryss.training.compose import Mix, Sampler
-    from kryss.training.registering import entry_of_run, register_run, write_model
+    from kryss.training.registering import entry_of_run, write_model
     from kryss.training.train import Trainer
 
-    made = material(recipe, places, prelabels, skip_bad)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, width=120))
     labels = {name: output for name, output in made.output_of.items() if output is not None}
@@ -182,7 +193,8 @@ def train_detector(
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "data": made.digest,
         "photos": len(made.train),
-        "start": begun if not Path(begun).exists() else f"{Path(begun).name} ({file_digest(Path(begun))})",
+        "left_out": made.left_out,
+        "start": f"{Path(begun).name} ({file_digest(Path(begun))})" if Path(begun).is_file() else begun,
         "steps": trainer.place["step"],
         "minutes": round(trainer.place["seconds"] / 60, 1),
         "validation": {key: round(value, 4) for key, value in figures.items()},
@@ -190,9 +202,57 @@ def train_detector(
     named, _, version = (name or recipe.name).partition("@")
     entry = write_model(state, out, entry_of_run(recipe, made, named, version, trained))
     (out / "model.md").write_text(model_card(entry, recipe, made, figures, trained), encoding="utf-8")
-    if is_registered:
-        register_run(out, entry)
-    return Outcome(model_key(entry), out / "model.safetensors", entry.sha256 or "", trainer.place["step"], figures, is_registered)
+    return Outcome(model_key(entry), out / "model.safetensors", entry.sha256 or "", trainer.place["step"], figures)
+
+
+def judge_model(file: Path, recipe: Recipe, made: Material, device: str | None = None) -> dict[str, float | None]:
+    """Judges a run's model on the held-out photos of its data sets, chooses calibration and thresholds on them, writes those into
+    the file's entry and a report page for each data set beside it; returns mAP at 0.5 of each.
+    """
+    from kryss.training.choose import choose, labels_of
+    from kryss.training.evaluate import LOWEST_SCORE, calibrated_finds, judged, look, score
+    from kryss.training.export import export_entry
+    from kryss.training.report import page
+    from kryss.vision.detect import detector_of
+
+    truths = {name: truth_of(name, recipe, made) for name in made.held}
+    entry = replace(resolve(str(file)), calibration=None)
+    detector = detector_of(entry, device, LOWEST_SCORE)
+    looked = {name: look(detector, truth) for name, truth in truths.items()}
+    matched = [one for name, truth in truths.items() for one in judged(truth, looked[name])]
+    chosen = choose(entry, matched, labels_of(truths.values()))
+    export_entry(read_state(file), file, chosen)
+    told: dict[str, float | None] = {}
+    for name, truth in truths.items():
+        seen = replace(looked[name], found=calibrated_finds(looked[name].found, chosen.calibration))
+        result = {"model": model_key(chosen), "labels": name, **score(truth, seen, chosen.score_threshold, chosen.thresholds)}
+        (file.parent / f"report-{name}.html").write_text(page(result), encoding="utf-8")
+        (file.parent / f"report-{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        told[name] = result["map50"]
+    return told
+
+
+def truth_of(name: str, recipe: Recipe, made: Material) -> Truth:
+    """The held-out photos of a data set as `evaluate` wants them. Of a finder signs and lights are judged, whatever they say."""
+    source, finds_only = recipe.data[name], bool(recipe.outputs)
+    wanted = {c for c, k in made.output_of.items() if k is not None and matches(c, source.labelled) and c != OTHER_SIGN}
+    photos = [
+        TruePhoto(
+            str(photo.id),
+            f"{photo.id}",
+            photo.source if isinstance(photo.source, Path) else Path(),
+            (photo.width, photo.height),
+            tuple(
+                TrueBox(group_of(c) if finds_only else c, (left, top, right, bottom))
+                for left, top, right, bottom, c in photo.boxes
+                if c in wanted
+            )
+            + tuple(TrueBox(sorted(wanted)[0], region, ignored=True) for region in photo.ignore),
+        )
+        for photo in made.held[name]
+    ]
+    labelled = {group_of(c) for c in wanted} if finds_only else wanted & {box.class_name for p in photos for box in p.boxes}
+    return Truth(tuple(photos), frozenset(labelled), {}, {})
 
 
 def start_weights(start: str, recipe: Recipe) -> dict[str, Tensor] | None:

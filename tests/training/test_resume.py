@@ -1,0 +1,98 @@
+"""A training that is killed at any moment goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+def run(make: Callable[[], Any], result: Path) -> None:
+    torch.set_num_threads(1)
+    torch.save(make().run(), result)
+
+
+def child(make: Callable[[], Any], result: Path) -> Any:
+    """The training in a process of its own (forked: torch is loaded already)."""
+    process = multiprocessing.get_context("fork").Process(target=run, args=(make, result))
+    process.start()
+    return process
+
+
+def stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def rows(path: Path) -> list[list[str]]:
+    """Of a table, without what the clock says."""
+    with path.open(newline="") as file:
+        return [[row[key] for key in row if key not in ("minutes", "seconds_a_step")] for row in csv.DictReader(file)]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_killed_at_random_moments_and_resumed_ends_with_the_same_weights_to_the_bit(
+    tiny: Callable[..., Any], tmp_path: Path
+) -> None:
+    undisturbed = child(lambda: tiny("undisturbed"), tmp_path / "undisturbed.pt")
+    undisturbed.join(900)
+    assert undisturbed.exitcode == 0
+
+    killed, rng = 0, random.Random()
+    for _ in range(8):
+        before = stamp(tmp_path / "killed" / "checkpoint.pt")
+        process = child(lambda: tiny("killed", {"resume": True}), tmp_path / "killed.pt")
+        if killed < 3:
+            # Only a life that got as far as a checkpoint of its own counts; then any moment will do.
+            while process.is_alive() and stamp(tmp_path / "killed" / "checkpoint.pt") == before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.8))
+            os.kill(process.pid, signal.SIGKILL)
+        process.join(900)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        killed += 1
+    assert killed, "no kill hit the training"
+
+    whole, resumed = (torch.load(tmp_path / name, weights_only=True) for name in ("undisturbed.pt", "killed.pt"))
+    assert whole.keys() == resumed.keys()
+    for key in whole:
+        assert torch.equal(whole[key], resumed[key]), key
+    for table in ("log.csv", "validation.csv"):
+        assert rows(tmp_path / "killed" / table) == rows(tmp_path / "undisturbed" / table)
+    assert len(list((tmp_path / "killed").glob("best-*.pt"))) == 1
+
+
+def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    from kryss.training.recipe import Interrupted
+
+    trainer = tiny(save_every_s=1000)
+    trainer.stopping.set()
+    with pytest.raises(Interrupted, match="stopped after step 1: --resume"):
+        trainer.run()
+    assert tiny(given={"resume": True}).place["step"] == 1
+
+
+def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(tiny: Callable[..., Any]) -> None:
+    from kryss.training.recipe import OtherRun
+
+    tiny(given={"data_digest": "a"}).save()
+    with pytest.raises(OtherRun, match="is there: give --resume"):
+        tiny()
+    with pytest.raises(OtherRun, match="another recipe"):
+        tiny(given={"resume": True, "data_digest": "a"}, batch=4)
+    with pytest.raises(OtherRun, match="other data"):
+        tiny(given={"resume": True, "data_digest": "b"})
+    assert tiny(given={"resume": True, "data_digest": "b", "new_data": True}).place["step"] == 0
+    assert tiny(given={"resume": True, "data_digest": "a"}, workers=2).place["step"] == 0
