@@ -233,8 +233,8 @@ class Sampler:
             low = min(max(low, 9.0 / size), high)
         scale_y = math.exp(rng.uniform(math.log(low), math.log(high)))
         scale_x = scale_y * math.exp(rng.uniform(-0.08, 0.08))
-        if photo.stretch > 1 and rng.random() < 0.6:
-            scale_x *= math.exp(rng.uniform(-0.3, 1.0) * math.log(photo.stretch))
+        if photo.stretch > 1 and rng.random() < 0.3:
+            scale_x *= math.exp(rng.uniform(-0.3, 0.7) * math.log(photo.stretch))
         # A small photo fills the crop as far as the scale allows, or lies in another: photos of lights show large ones.
         fill = max(width / (photo.width * scale_x), height / (photo.height * scale_y))
         if fill > 1 and self._wide and inset and rng.random() < 0.5:
@@ -420,13 +420,35 @@ class Sampler:
             seen = alpha[: under.shape[0], : under.shape[1]] * (1 - cover)
             share = float(seen.sum() / max(1e-6, alpha.sum()))
             box = painting.seen_box(seen) or box
-        place = _clipped((box[0] + left, box[1] + top, box[2] + left, box[3] + top), self.side_px, self.side_px)
+        labelled = painting.body_box(drawn, corners) or (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+        place = _clipped(labelled, self.side_px, self.side_px)
         if place is None:
             return
         if share < SEEN_SHARE or min(place[2] - place[0], place[3] - place[1]) < SMALLEST_PX or drawn.name is None:
             scene.ignore.append(place)
         else:
             scene.boxes.append((*place, drawn.name))
+
+
+def write_from_folder(
+    photos: Path, sprites: Path, count: int, out: Path, seed: int = 0, side_px: int = 640, prelabels: Path | None = None
+) -> Path:
+    """Composes a COCO data set onto street photos: a COCO data set (``photos/annotations.json``), or any folder of photos. What
+    these show without a label is an ignore region where ``prelabels`` (`kryss.training.prelabel`) says so. Held-out photos of a
+    labelled set are left out.
+    """
+    from kryss.training import prelabel
+    from kryss.training.data import check, folder, split
+    from kryss.vision.taxonomy import detected
+
+    labelled = (photos / "annotations.json").is_file()
+    data = coco.load(photos / "annotations.json", photos / "images") if labelled else folder.load(photos)
+    places = list(check.checked(data, skip_bad=True).photos)
+    if labelled:
+        places = split(places)[0]
+    if prelabels:
+        places = prelabel.apply(places, prelabels)
+    return write_set(Sampler(places, [*detected(), OTHER_SIGN], sprites, side_px, seed, cache=out / "decoded"), count, out)
 
 
 def write_set(sampler: Sampler, count: int, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -48,6 +48,8 @@ class Picture:
     lamps: tuple[Lamp, ...] = ()
     photographed: bool = False
     """Cut from a photo: has its light and blur already."""
+    body: Ltrb | None = None
+    """What is labelled where that is not the whole picture, in shares of its width and height: a light without its back plate."""
 
     @property
     def aspect(self) -> float:
@@ -282,8 +284,14 @@ def _head(rng: random.Random) -> Picture:
             lamps.append((x, y, radius, colours[k]))
     rows, columns = np.flatnonzero((rgba[..., 3] > 100).any(1)), np.flatnonzero((rgba[..., 3] > 100).any(0))
     x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    inner = (
+        (margin - x0) / (x1 - x0),
+        (margin - y0) / (y1 - y0),
+        (margin + head_w - x0) / (x1 - x0),
+        (margin + head_h - y0) / (y1 - y0),
+    )
     placed = [Lamp((x - x0) / (x1 - x0), (y - y0) / (y1 - y0), r / (x1 - x0), c) for x, y, r, c in lamps]
-    return picture(rgba, kind, placed)
+    return replace(picture(rgba, kind, placed), body=inner if plate else None)
 
 
 def _fixed(*values: float) -> tuple[int, ...]:
@@ -449,6 +457,17 @@ def painted(rng: random.Random, drawn: Picture, height_px: float, white: float |
         pose = Pose(pose.yaw * 0.4, 0.0, pose.roll * 0.5, pose.distance)
     patch, _, _ = warped(drawn, corners_of(drawn.aspect, height_px, pose) + np.array([rng.random(), rng.random()]))
     return worn(rng, patch, white if white is not None else rng.uniform(0.3, 1.05), drawn.photographed)
+
+
+def body_box(drawn: Picture, corners: np.ndarray) -> Ltrb | None:
+    """ltrb of a picture's `body` where its corners are at ``corners`` (4, 2); None where the whole picture is labelled."""
+    if drawn.body is None:
+        return None
+    left, top, right, bottom = drawn.body
+    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    inner = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]], np.float32)
+    placed = cv2.perspectiveTransform(inner, cv2.getPerspectiveTransform(unit, corners.astype(np.float32)))[0]
+    return float(placed[:, 0].min()), float(placed[:, 1].min()), float(placed[:, 0].max()), float(placed[:, 1].max())
 
 
 def worn(rng: random.Random, patch: np.ndarray, white: float, photographed: bool = False) -> np.ndarray:

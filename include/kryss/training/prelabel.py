@@ -57,6 +57,20 @@ class Find:
     teacher: str
 
 
+def run(photos: Sequence[LabelledPhoto], out: Path, finder: str, lights: str = "picodet_s_416") -> int:
+    """Looks at the photos with two models of the registry (or files of weights) and writes ``out``, going on where it ended;
+    returns how many photos it holds. The finder's second stage is left out: what nobody can name is to be seen too.
+    """
+    from kryss.vision.detect import detector_of, load_detector
+    from kryss.vision.registry import resolve
+
+    entry = resolve(finder)
+    first_stage = replace(entry, inference=replace(entry.inference, recogniser=False))
+    known = set(read(out)) if out.is_file() else set()
+    teachers = (load_detector(lights, score_threshold=KEPT_FROM), detector_of(first_stage, score_threshold=KEPT_FROM))
+    return write(look(photos, *teachers, known), out)
+
+
 def key_of(photo: LabelledPhoto) -> str:
     """Names a photo by its content, wherever it lies."""
     return hashlib.sha256(photo.body()).hexdigest()[:20]
