@@ -72,6 +72,8 @@ def test_killed_at_random_moments_and_resumed_ends_with_the_same_weights_to_the_
     for table in ("log.csv", "validation.csv"):
         assert rows(tmp_path / "killed" / table) == rows(tmp_path / "undisturbed" / table)
     assert len(list((tmp_path / "killed").glob("best-*.pt"))) == 1
+    again = tiny("killed", {"resume": True}).run()
+    assert all(torch.equal(again[key], whole[key]) for key in whole), "a run that has ended stays as it is"
 
 
 def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(tiny: Callable[..., Any], tmp_path: Path) -> None:

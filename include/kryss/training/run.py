@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -233,26 +233,29 @@ def judge_model(file: Path, recipe: Recipe, made: Material, device: str | None =
 
 
 def truth_of(name: str, recipe: Recipe, made: Material) -> Truth:
-    """The held-out photos of a data set as `evaluate` wants them. Of a finder signs and lights are judged, whatever they say."""
-    source, finds_only = recipe.data[name], bool(recipe.outputs)
-    wanted = {c for c, k in made.output_of.items() if k is not None and matches(c, source.labelled) and c != OTHER_SIGN}
-    photos = [
-        TruePhoto(
-            str(photo.id),
-            f"{photo.id}",
-            photo.source if isinstance(photo.source, Path) else Path(),
-            (photo.width, photo.height),
-            tuple(
-                TrueBox(group_of(c) if finds_only else c, (left, top, right, bottom))
-                for left, top, right, bottom, c in photo.boxes
-                if c in wanted
-            )
-            + tuple(TrueBox(sorted(wanted)[0], region, ignored=True) for region in photo.ignore),
-        )
-        for photo in made.held[name]
-    ]
-    labelled = {group_of(c) for c in wanted} if finds_only else wanted & {box.class_name for p in photos for box in p.boxes}
-    return Truth(tuple(photos), frozenset(labelled), {}, {})
+    """The held-out photos of a data set as `evaluate` wants them. A network that tells groups apart is judged by those.
+    Places to ignore, and boxes of what the set does not label everywhere, count neither way.
+    """
+    source, in_groups = recipe.data[name], bool(recipe.outputs)
+    wanted = {c for c, k in made.output_of.items() if k is not None and c != OTHER_SIGN and matches(c, source.labelled)}
+    held = made.held[name]
+    seen = {c for photo in held for *_, c in photo.boxes} & wanted
+    labelled = frozenset(group_of(c) for c in wanted) if in_groups else frozenset(seen)
+
+    def boxes(photo: LabelledPhoto) -> Iterator[TrueBox]:
+        unsure = list(photo.ignore)
+        for left, top, right, bottom, c in photo.boxes:
+            if c in wanted:
+                yield TrueBox(group_of(c) if in_groups else c, (left, top, right, bottom))
+            else:
+                unsure.append((left, top, right, bottom))
+        yield from (TrueBox(label, place, ignored=True) for place in unsure for label in sorted(labelled))
+
+    photos = (
+        TruePhoto(str(p.id), str(p.id), p.source if isinstance(p.source, Path) else Path(), (p.width, p.height), tuple(boxes(p)))
+        for p in held
+    )
+    return Truth(tuple(photos), labelled, {}, {})
 
 
 def start_weights(start: str, recipe: Recipe) -> dict[str, Tensor] | None:
