@@ -327,12 +327,13 @@ def device_name(device: str) -> str:
 
 def backends(options: argparse.Namespace) -> str:
     """Processor seconds of one forward pass of the finder, one thread, in turns."""
+    from kryss.vision.compiled import compiled, graph, openvino
+
+    ov = openvino()
     import nncf
     import onnxruntime
-    import openvino as ov
     import torch
 
-    from kryss.vision.compiled import compiled, graph
     from kryss.vision.networks import free_size
 
     entry = resolve(options.model)

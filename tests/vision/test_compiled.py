@@ -81,7 +81,7 @@ def test_a_precision_that_it_has_not_is_refused(tiny: Any) -> None:
 
 
 def test_converting_and_running_talks_to_nobody(tmp_path: Path) -> None:
-    """OpenVINO's own converter reports to a server; a hook on every socket and every new process sees nothing of that here."""
+    """Importing OpenVINO reports that to a server, from a process of its own: a hook sees every socket and every new process."""
     code = f"""
 import os, sys
 os.environ["KRYSS_WEIGHTS_DIR"] = {str(tmp_path)!r}
@@ -97,9 +97,7 @@ def watch(event, given):
 sys.addaudithook(watch)
 model = compiled.graph(One, (1, 4, 4, 3), (1, -1, -1, 3), "one")
 values = compiled.compiled(model, "fp32", 1)(np.ones((1, 4, 4, 3), np.uint8))
-main = sys.modules.get("openvino_telemetry.main")
-made = main is not None and main.Telemetry._SingletonMetaClass__single_instance is not None
-print(float(values[0].sum()), seen, made)
+print(float(values[0].sum()), seen, sys.modules.get("openvino_telemetry"))
 """
     answer = subprocess.run(
         [sys.executable, "-c", code],
@@ -108,4 +106,4 @@ print(float(values[0].sum()), seen, made)
         check=True,
         env={"PYTHONPATH": "include", "HOME": str(tmp_path)},
     )
-    assert answer.stdout.splitlines()[-1] == "96.0 [] False"
+    assert answer.stdout.splitlines()[-1] == "96.0 [] None"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -37,8 +38,7 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     ``make``: the module, asked for only if it is not kept; ``example``: a shape to trace it with; ``free``: the shape with -1
     where it may vary; ``identity``: what the result depends on, e.g. the hash of the weights and the options.
     """
-    import openvino as ov
-
+    ov = openvino()
     key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 2".encode()).hexdigest()[:20]
     folder = weights_dir() / "openvino" / key
     core = _core()
@@ -56,9 +56,19 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     return core.read_model(folder / "model.xml")
 
 
+def openvino() -> Any:
+    """The library, without its telemetry: importing it reports that to a server, and so does every conversion. Where the package
+    that does so is absent it goes without.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as library
+
+    return library
+
+
 def _converted(module: Any, example: Sequence[int], free: Sequence[int]) -> Any:
-    """Through OpenVINO's frontend itself: ``openvino.convert_model`` reports each conversion to a server."""
-    import openvino as ov
+    """Through OpenVINO's frontend itself, without the searching and reporting of ``openvino.convert_model``."""
+    ov = openvino()
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -76,9 +86,7 @@ def _converted(module: Any, example: Sequence[int], free: Sequence[int]) -> Any:
 
 @lru_cache(maxsize=1)
 def _core() -> Any:
-    import openvino as ov
-
-    return ov.Core()
+    return openvino().Core()
 
 
 def compiled(model: Any, precision: str, streams: int) -> Compiled:

@@ -2,7 +2,7 @@
 
 For each kind (sign, light) a Gaussian over four properties of a box: the height of its centre in the photo (0 top, 1 bottom), the
 logarithm of its height as a part of the photo's, the logarithm of its width by its height, and how they go together. A find whose
-squared Mahalanobis distance is beyond the limit of its kind (the largest among the labelled ones, with a margin) is not believed,
+squared Mahalanobis distance is beyond the limit of its kind (that of 99.5 % of the labelled ones, with a margin) is not believed,
 unless its score is at least ``sure``: the filter never hides a confident box.
 """
 
@@ -19,8 +19,8 @@ from kryss.model import Box
 from kryss.vision.boxes import Candidates
 from kryss.vision.taxonomy import is_light
 
-MARGIN = 1.5
-"""Of the largest squared distance among the labelled boxes."""
+WITHIN, MARGIN = 0.995, 1.5
+"""The limit is so many times the squared distance within which this part of the labelled boxes lies."""
 FEWEST = 20
 """Labelled boxes of a kind from which something can be learned."""
 
@@ -88,7 +88,7 @@ def learn(labelled: Iterable[tuple[str, Box, tuple[float, float]]], sure: float)
         # A little spread of its own, should all boxes be alike.
         precision = np.linalg.inv(np.cov(values.T) + 1e-4 * np.eye(3))
         away = values - mean
-        limit = MARGIN * float(np.einsum("ni,ij,nj->n", away, precision, away).max())
+        limit = MARGIN * float(np.quantile(np.einsum("ni,ij,nj->n", away, precision, away), WITHIN))
         kinds[name] = Kind(
             tuple(np.round(mean, 5).tolist()),
             tuple(tuple(row) for row in np.round(precision, 4).tolist()),
