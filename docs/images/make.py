@@ -25,7 +25,7 @@ COLOURS = {"object": "#ffb000", "regulatory": "#00c2a8", "warning": "#ff5d5d", "
 
 def boxes(photo: Path, out: Path) -> int:
     """Draws what the shipped detector finds; returns how much it found."""
-    ((_, found),) = load_detector("kryss-signs-lite0").detect([(photo.stem, photo.read_bytes())])
+    ((_, found),) = load_detector("kryss-street-lite0").detect([(photo.stem, photo.read_bytes())])
     if isinstance(found, PhotoFailure):
         raise SystemExit(f"{photo}: {found.reason}")
     picture = Image.open(photo).convert("RGB")

@@ -111,7 +111,7 @@ class MunicipalityConfig(_Strict):
     """Which of the junctions that reach an object has it (``kryss.roads.assignment``)."""
     boundary: str = "kommuneinfo"
     """``kommuneinfo``, ``overpass``, or the path of a GeoJSON file."""
-    model: str = "kryss-signs-lite0"
+    model: str = "kryss-street-lite0"
     depth: str | None = None
     shard_size: int = Field(200, ge=1, le=5000)
     ended_below: float = Field(0.05, gt=0, lt=1)

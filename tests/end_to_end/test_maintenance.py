@@ -93,7 +93,7 @@ def test_a_reprocess_and_a_takedown_through_airflow(few: Path, tmp_path: Path) -
             with store.snapshot() as reader:
                 before = reader.objects(code)
             outcome, report = done(
-                "reprocess", "maintenance.py", code=code, model=entry.get("model", "kryss-signs-lite0"), force=True
+                "reprocess", "maintenance.py", code=code, model=entry.get("model", "kryss-street-lite0"), force=True
             )
             with store.snapshot() as reader:
                 assert reader.objects(code) == before

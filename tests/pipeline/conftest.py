@@ -154,6 +154,6 @@ def at_once(loaded_at_once: tuple[Path, str], streets: Streets, postgis_server: 
 def second_model(monkeypatch: pytest.MonkeyPatch) -> str:
     """A later version of the model, of the same weights."""
     known = registry.entries()
-    shipped = registry.resolve("kryss-signs-lite0")
-    monkeypatch.setattr(registry, "entries", lambda: (*known, replace(shipped, name="kryss-signs-again", version="v2")))
-    return "kryss-signs-again@v2"
+    shipped = registry.resolve("kryss-street-lite0")
+    monkeypatch.setattr(registry, "entries", lambda: (*known, replace(shipped, name="kryss-street-again", version="v2")))
+    return "kryss-street-again@v2"

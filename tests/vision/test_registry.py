@@ -92,10 +92,10 @@ def test_effdets_official_checkpoints_are_known_by_their_release_names() -> None
 
 
 def test_an_unknown_name_is_answered_with_close_ones() -> None:
-    with pytest.raises(UnknownWeights, match=r"did you mean kryss-signs-lite0"):
-        resolve("kryss-sign-lite0")
-    with pytest.raises(UnknownWeights, match=r"kryss-signs-lite0 has version 1"):
-        resolve("kryss-signs-lite0@99")
+    with pytest.raises(UnknownWeights, match=r"did you mean kryss-street-lite0"):
+        resolve("kryss-streets-lite0")
+    with pytest.raises(UnknownWeights, match=r"kryss-street-lite0 has version 2"):
+        resolve("kryss-street-lite0@99")
 
 
 def test_every_entry_can_be_had_from_exactly_one_place_and_states_its_licence() -> None:
@@ -108,16 +108,23 @@ def test_every_entry_can_be_had_from_exactly_one_place_and_states_its_licence() 
         assert (entry.task == "detect") == bool(entry.classes) == (entry.preprocessing is not None)
 
 
-def test_the_shipped_checkpoint_is_small_and_is_the_one_that_the_registry_means() -> None:
-    path = weights_file(resolve("kryss-signs-lite0"))
-    assert path.stat().st_size < 15_000_000
-    assert path.with_suffix(".md").is_file()
+def test_the_shipped_checkpoints_are_small_and_are_those_that_the_registry_means() -> None:
+    files = []
+    for entry in registry.entries():
+        if entry.file:
+            files += [weights_file(entry), registry.reader_file(entry)]
+    shipped = [path for path in files if path]
+    assert sorted(shipped) == sorted((registry.HERE / "checkpoints").glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in shipped) <= 30_000_000
+    assert all(path.with_suffix(".md").is_file() for path in shipped)
 
 
-def test_every_class_of_the_checkpoint_is_in_the_taxonomy_once() -> None:
+def test_the_checkpoint_reads_the_classes_of_the_taxonomy() -> None:
     names = [row.name for row in taxonomy.classes()]
     assert len(names) == len(set(names))
-    assert set(resolve("kryss-signs-lite0").classes) <= set(names)
+    reader = registry.reader_file(resolve("kryss-street-lite0"))
+    assert reader is not None
+    assert tuple(json.loads(registry.metadata(reader)["reader"])["classes"]) == taxonomy.detected()
     assert sorted(taxonomy.from_gtsdb()) == list(range(43))
     assert taxonomy.from_coco() == {
         "traffic light": "object--traffic-light--general-upright",
@@ -128,7 +135,7 @@ def test_every_class_of_the_checkpoint_is_in_the_taxonomy_once() -> None:
 def test_looking_up_a_model_imports_no_torch() -> None:
     code = (
         "import sys; from kryss.vision import registry as r\n"
-        "r.model_key(r.resolve('kryss-signs-lite0')); print('torch' in sys.modules)"
+        "r.model_key(r.resolve('kryss-street-lite0')); print('torch' in sys.modules)"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": "include"}

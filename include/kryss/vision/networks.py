@@ -21,7 +21,8 @@ from kryss.vision.taxonomy import from_coco
 
 UNREAD = {"sign": "object--traffic-sign--front", "light": "object--traffic-light--general-upright"}
 """What a find of a first stage is called where no second one has read it (Mapillary Vistas' name for any sign)."""
-GPU_BATCH = 8
+BATCH = {"cpu": 1, "cuda": 8}
+"""Of torch, by kind of device: a CPU gains nothing from more."""
 GPU_STREAMS = 2
 """While one batch is on the GPU, the boxes of another are read out."""
 
@@ -92,16 +93,9 @@ def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    whole = read_state(weights_file(entry))
-    from kryss.vision.recognise import PREFIX
-
-    state = {key: value for key, value in whole.items() if not key.startswith(PREFIX)}
-    tiny = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
-    if tiny:
-        second: Second | None = _tiny(tiny, entry.classes, target)
-    else:
-        path = reader_file(entry) if entry.inference.recogniser else None
-        second = _reader(path, entry, target) if path else None
+    state = read_state(weights_file(entry))
+    path = reader_file(entry) if entry.inference.recogniser else None
+    second = _reader(path, entry, target) if path else None
     least = entry.inference.first_threshold
     first_threshold = least if second and least is not None else threshold
     made = _on_openvino if entry.inference.backend == "openvino" and target.type == "cpu" else _on_torch
@@ -179,7 +173,7 @@ def _on_torch(
     import torch
 
     gpu = target.type == "cuda"
-    batch = GPU_BATCH if gpu else 1
+    batch = BATCH[target.type]
     kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16 if gpu else None}
     precision = kinds[entry.inference.precision]
     how = entry.preprocessing
@@ -327,25 +321,6 @@ def _reader(path: Path, entry: Weights, target: Any) -> Second:
     # One crop at a time: a stream has one thread, so a batch would save nothing.
     reader = Reader(read, settings, batch=1)
     return Second(reader, reader.classes)
-
-
-def _tiny(state: dict[str, Any], classes: tuple[str, ...], target: Any) -> Second:
-    """The second stage of kryss-signs-lite0@1, which lies in the same file."""
-    import torch
-
-    from kryss.vision.recognise import Recogniser, as_input, crop
-
-    model = Recogniser(len(classes) + 1)
-    model.load_state_dict(state)
-    model.eval().requires_grad_(False).to(target)
-
-    @torch.inference_mode()
-    def read(pixels: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # One crop at a time: a batched product may add in another order, and the bits must not depend on the neighbours.
-        shares = [model(as_input(crop(pixels, box)[None]).to(target)).softmax(1) for box in boxes]
-        return (torch.cat(shares).cpu().numpy() if shares else np.zeros((0, len(classes) + 1), np.float32)), boxes
-
-    return Second(read, classes)
 
 
 def read_state(path: Path) -> dict[str, Any]:
