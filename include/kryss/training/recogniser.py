@@ -231,6 +231,8 @@ def train(crops: Crops, recipe: ReaderRecipe, out: Path, resume: bool = False) -
         sampler=range(first, recipe.steps),
         num_workers=recipe.workers,
         prefetch_factor=6 if recipe.workers else None,
+        # Otherwise the loader draws from the generator that dropout uses, and a resumed run goes another way.
+        generator=torch.Generator(),
     )
     started, figures = time.monotonic(), np.zeros(5)
     with (out / "log.csv").open("a" if first else "w", newline="", encoding="utf-8") as file:
@@ -314,7 +316,7 @@ def _step(network: CropNetwork, optimiser: torch.optim.Optimizer, batch: Any, re
     nn.utils.clip_grad_norm_(network.parameters(), 10.0)
     optimiser.step()
     right = allowed[torch.arange(len(logits)), logits.argmax(1)].float().mean()
-    return np.array([float(value) for value in (loss, entropy, smooth, giou, right)])
+    return np.array([value.item() for value in (loss, entropy, smooth, giou, right)])
 
 
 def partial_cross_entropy(logits: torch.Tensor, allowed: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:

@@ -1,0 +1,235 @@
+"""What the reader learns from, and how: on streets made up here, small enough for seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kryss.training.crops import NEGATIVE_IOU, NO_LIGHT, POSITIVE_IOU, UNKNOWN, Crops, jittered
+from kryss.training.data.photos import LabelledPhoto, is_held_out
+from kryss.training.prelabel import Find, key_of
+from kryss.training.recipe import RecipeError
+from kryss.training.recogniser import (
+    ReaderRecipe,
+    fit_temperature,
+    judge,
+    load_reader_recipe,
+    material,
+    partial_cross_entropy,
+    rate_factor,
+    train,
+)
+from kryss.vision.boxes import iou
+from kryss.vision.recognise import INPUT_PX, decode, load_reader
+
+SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
+CHECKPOINT = Path(__file__).parents[2] / "include" / "kryss" / "vision" / "checkpoints" / "kryss-reader-v2.safetensors"
+DATA = Path(__file__).parents[3] / "shared" / "data"
+LEFT, RIGHT, STOP = "regulatory--turn-left--g1", "regulatory--turn-right--g1", "regulatory--stop--g1"
+LIGHT = "object--traffic-light--general-upright"
+CLASSES = (LEFT, RIGHT, STOP, LIGHT)
+RED = (220, 20, 20)
+needs_sprites = pytest.mark.skipif(
+    importlib.util.find_spec("resvg_py") is None or not SPRITES.is_dir(), reason="the extra 'training' is not installed"
+)
+
+
+def street(number: int, name: str, box: tuple[int, int, int, int]) -> LabelledPhoto:
+    """A grey street with a red square for a sign."""
+    pixels = np.random.default_rng(number).integers(90, 130, (240, 360, 3), dtype=np.uint8)
+    left, top, right, bottom = box
+    pixels[top:bottom, left:right] = RED
+    body = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    return LabelledPhoto(number, body, 360, 240, ((*box, name),))
+
+
+@pytest.fixture(scope="module")
+def streets() -> list[LabelledPhoto]:
+    return [street(1, LEFT, (200, 60, 240, 100)), street(2, STOP, (100, 80, 130, 120)), street(3, LIGHT, (50, 40, 70, 100))]
+
+
+@pytest.fixture(scope="module")
+def single() -> LabelledPhoto:
+    pixels = np.full((50, 50, 3), 120, np.uint8)
+    pixels[5:45, 5:45] = RED
+    return LabelledPhoto("00001.png", cv2.imencode(".png", pixels[..., ::-1])[1].tobytes(), 50, 50, ((5, 5, 45, 45, STOP),))
+
+
+@pytest.fixture(scope="module")
+def crops(streets: list[LabelledPhoto], single: LabelledPhoto) -> Crops:
+    finds = {
+        key_of(streets[0]): [
+            Find((20, 150, 50, 180), 0.4, "sign", "finder"),
+            Find((300, 150, 320, 200), 0.3, "light", "finder"),
+            Find((202, 61, 241, 99), 0.9, "sign", "finder"),
+        ]
+    }
+    return Crops(streets, [single], CLASSES, SPRITES, finds, [LEFT, RIGHT, STOP], seed=4)
+
+
+@needs_sprites
+def test_a_crop_follows_from_seed_and_number(crops: Crops) -> None:
+    labels = set()
+    for number in range(150):
+        first, again = crops.sample(number), crops.sample(number)
+        assert np.array_equal(first.pixels, again.pixels) and first.label == again.label
+        assert first.pixels.shape == (INPUT_PX, INPUT_PX, 3) and first.pixels.dtype == np.uint8
+        assert (first.deltas is None) == (again.deltas is None)
+        assert first.deltas is None or np.array_equal(first.deltas, again.deltas)
+        labels.add(first.label)
+    assert {0, 1, 2, 3, crops.background} <= labels
+    assert labels & {UNKNOWN, NO_LIGHT}
+
+
+@needs_sprites
+def test_the_box_of_a_crop_lies_around_what_is_red(crops: Crops) -> None:
+    """Through jitter, stretching, shrinking and the camera: where the deltas say that the sign is."""
+    rng = random.Random(1)
+    looked = 0
+    for patch in crops.street[0] * 40:
+        scene = crops._turned(rng, crops_scene(patch))
+        sample = crops._object(rng, scene)
+        [(left, top, right, bottom)] = decode(np.array([[0, 0, INPUT_PX, INPUT_PX]], float), sample.deltas[None])
+        values = sample.pixels.astype(int)
+        red = values[..., 0] - values[..., 1:].max(-1)
+        if red.max() < 60:
+            continue  # faded
+        columns, rows = np.flatnonzero((red > red.max() / 2).any(0)), np.flatnonzero((red > red.max() / 2).any(1))
+        seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+        looked += 1
+        assert iou(seen, np.clip([[left, top, right, bottom]], 0, INPUT_PX))[0] > 0.75
+    assert looked > 20
+
+
+def crops_scene(patch):  # type: ignore[no-untyped-def]
+    from kryss.training.crops import _Scene
+
+    return _Scene(patch.pixels, patch.box, patch.label, list(patch.others), patch.stretch)
+
+
+@needs_sprites
+def test_a_mirrored_arrow_points_the_other_way(crops: Crops) -> None:
+    rng = random.Random(2)
+    patch = crops.street[0][0]
+    seen = {crops._turned(rng, crops_scene(patch)).label for _ in range(40)}
+    assert seen == {CLASSES.index(LEFT), CLASSES.index(RIGHT)}
+    stop = crops.street[2][0]
+    assert {crops._turned(rng, crops_scene(stop)).label for _ in range(40)} == {CLASSES.index(STOP)}
+
+
+@needs_sprites
+def test_a_find_without_a_label_teaches_only_what_it_is_not(crops: Crops) -> None:
+    assert sorted(patch.label for patch in crops.finds) == [NO_LIGHT, UNKNOWN]
+    signs = [CLASSES.index(name) for name in (LEFT, RIGHT, STOP)]
+    for label, forbidden in ((UNKNOWN, signs), (NO_LIGHT, [*signs, CLASSES.index(LIGHT)])):
+        allowed = crops.partial[label]
+        assert not allowed[forbidden].any()
+        assert allowed.sum() == len(CLASSES) + 2 - len(forbidden)
+    numbers = [n for n in range(400) if crops.sample(n).label in (UNKNOWN, NO_LIGHT)]
+    _, allowed, _, has_box = crops.batch(numbers[0], 1)
+    assert allowed.sum() > 1 and not has_box.any()
+
+
+@needs_sprites
+def test_judging_uses_other_signs_than_learning(crops: Crops, single: LabelledPhoto) -> None:
+    other = crops.judging([replace(single, id="other")])
+    assert [photo.id for photos in other.single.values() for photo in photos] == ["other"]
+    assert "street" not in other.kinds and "find" not in other.kinds
+    assert [photo.id for photos in crops.single.values() for photo in photos] == ["00001.png"]
+    assert not np.array_equal(other.sample(0).pixels, crops.sample(0).pixels)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 500), st.floats(0, 500), st.floats(5, 300), st.floats(5, 300))
+def test_a_jittered_box_still_means_its_object(seed: int, x: float, y: float, width: float, height: float) -> None:
+    box = (x, y, x + width, y + height)
+    assert iou(np.array(jittered(random.Random(seed), box)), np.array([box]))[0] >= POSITIVE_IOU > NEGATIVE_IOU
+
+
+def test_the_loss_of_one_allowed_output_is_the_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 4, 1])
+    for smoothing in (0.0, 0.1):
+        expected = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        one_hot = torch.nn.functional.one_hot(labels, 5).bool()
+        assert torch.isclose(partial_cross_entropy(logits, one_hot, smoothing), expected)
+
+
+def test_the_loss_of_several_allowed_outputs_is_that_of_their_sum() -> None:
+    torch.manual_seed(1)
+    logits = torch.randn(4, 5)
+    allowed = torch.tensor([[True, False, True, False, True]] * 4)
+    expected = -(logits.softmax(1) * allowed).sum(1).log().mean()
+    assert torch.isclose(partial_cross_entropy(logits, allowed, 0.1), expected)
+
+
+def test_the_temperature_undoes_what_made_too_sure() -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(4000, 6, generator=generator) * 2
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    right = torch.nn.functional.one_hot(labels, 6).bool()
+    assert abs(fit_temperature(logits, right) - 1) < 0.1
+    assert abs(fit_temperature(logits * 2.5, right) - 2.5) < 0.25
+
+
+def test_the_learning_rate_rises_once_and_ends_at_nothing() -> None:
+    rates = [rate_factor(step / 200) for step in range(201)]
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(1, abs=0.01) and rates[0] < 0.1 and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert all(np.diff(rates[: top + 1]) >= 0) and all(np.diff(rates[top:]) <= 0)
+
+
+@needs_sprites
+def test_a_run_that_was_stopped_ends_with_the_same_weights(crops: Crops, tmp_path: Path) -> None:
+    recipe = ReaderRecipe(name="tiny", seed=2, start="none", steps=4, batch=4, save_every=2, workers=0)
+    whole = train(crops, recipe, tmp_path / "whole").state_dict()
+
+    class Power(Crops):
+        def batch(self, number: int, size: int):  # type: ignore[no-untyped-def]
+            if number == 3:
+                raise KeyboardInterrupt
+            return super().batch(number, size)
+
+    cut = Power.__new__(Power)
+    cut.__dict__.update(crops.__dict__)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, recipe, tmp_path / "cut")
+    again = train(crops, recipe, tmp_path / "cut", resume=True).state_dict()
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    different = train(crops, recipe.model_copy(update={"seed": 3}), tmp_path / "other").state_dict()
+    assert not all(torch.equal(whole[key], different[key]) for key in whole)
+
+
+def test_shipped_recipes_are_valid_and_bad_ones_are_named(tmp_path: Path) -> None:
+    assert load_reader_recipe("reader").steps > 1000
+    assert load_reader_recipe("reader-again").data.keys() == {"gtsdb", "lights", "gtsrb"}
+    bad = tmp_path / "bad.yaml"
+    for text in ("name: x\nsteps: 0\n", "name: x\nsteps: 5\nstpes: 3\n", "name: x\nsteps: 5\nmixture: {strete: 1}\n"):
+        bad.write_text(text)
+        with pytest.raises(RecipeError, match=r"bad\.yaml"):
+            load_reader_recipe(bad)
+    with pytest.raises(RecipeError, match="missing: gtsdb"):
+        material(load_reader_recipe("reader"), {}, SPRITES)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not (DATA / "gtsdb-train600").is_dir() or not CHECKPOINT.is_file(), reason="GTSDB is not here")
+def test_the_shipped_reader_names_and_tightens_boxes_of_photos_it_never_saw() -> None:
+    from kryss.training.data import coco
+    from kryss.vision.taxonomy import from_gtsdb
+
+    found = coco.load(DATA / "gtsdb-train600" / "annotations.json", DATA / "gtsdb-train600" / "images", from_gtsdb())
+    held = [photo for photo in found.photos if is_held_out(photo.id) and photo.boxes]
+    judged = judge(load_reader(CHECKPOINT, "cpu"), held[:12], passes=1, shakes=1)
+    assert judged.boxes >= 12
+    assert judged.accuracy >= 0.9
+    assert judged.iou[1] > judged.iou[0] + 0.05
+    assert judged.false_positives <= 0.05
