@@ -209,8 +209,8 @@ def judge_model(file: Path, recipe: Recipe, made: Material, device: str | None =
     """Judges a run's model on the held-out photos of its data sets, chooses calibration and thresholds on them, writes those into
     the file's entry and a report page for each data set beside it; returns mAP at 0.5 of each.
     """
-    from kryss.training.choose import choose, labels_of
-    from kryss.training.evaluate import LOWEST_SCORE, calibrated_finds, judged, look, score
+    from kryss.training.choose import calibrated_finds, choose, labels_of
+    from kryss.training.evaluate import LOWEST_SCORE, judged, look, score
     from kryss.training.export import export_entry
     from kryss.training.report import page
     from kryss.vision.detect import detector_of
