@@ -5,16 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-
-def test_a_crop_at_the_edge_of_a_photo_goes_on_with_its_edge() -> None:
-    from kryss.vision.recognise import crop
-
-    photo = np.full((50, 80, 3), 90, np.uint8)
-    for box in ((-5, -5, 10, 10), (70, 40, 95, 60), (0, 0, 80, 50), (30, 20, 30.4, 20.2)):
-        assert (crop(photo, np.array(box, float)) == 90).all()
 
 
 def test_backbone_names_are_timms() -> None:
