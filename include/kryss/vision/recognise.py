@@ -34,6 +34,8 @@ SMALLEST_PX = 4.0
 """No box is looked at as if its longer side were shorter."""
 BATCH = 16
 PASSES = 2
+HOPELESS = 0.02
+"""A crop in which no class reaches this is not read again."""
 OTHER_SIGN, BACKGROUND = "other-sign", "background"
 DELTA_MEAN = np.array([0, 0, -np.log(1 + 2 * MARGIN), -np.log(1 + 2 * MARGIN)], np.float32)
 DELTA_STD = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
@@ -136,21 +138,27 @@ class Reader:
     def __call__(self, pixels: np.ndarray, boxes: np.ndarray, passes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Photo (h, w, 3) uint8 and ltrb boxes (n, 4) to probabilities (n, classes + 2) and refined boxes (n, 4), float32.
 
-        Refined boxes lie in the photo. ``passes``: how often each box is cut out and read; the probabilities are the mean of
-        the passes.
+        Refined boxes lie in the photo. ``passes``: how often each box is cut out and read at most; probabilities and boxes are
+        the means of the passes. What is clearly none of the classes is not read again.
         """
         height, width = pixels.shape[:2]
         passes = self.settings.passes if passes is None else passes
-        refined = np.asarray(boxes, np.float64).reshape(-1, 4)
-        probabilities = np.zeros((len(refined), len(self.classes) + 2))
+        last = np.array(boxes, np.float64).reshape(-1, 4)
+        probabilities = np.zeros((len(last), len(self.classes) + 2))
+        refined, times = np.zeros_like(last), np.zeros((len(last), 1))
+        again = np.arange(len(last))
         for _ in range(passes):
-            frames = squares(refined)
+            frames = squares(last[again])
             logits, deltas = self._read(pixels, frames)
             logits = logits.astype(np.float64) / self.settings.temperature
             shares = np.exp(logits - logits.max(1, keepdims=True)) if len(logits) else logits
-            probabilities += shares / shares.sum(1, keepdims=True) / passes
-            refined = np.clip(decode(frames, deltas), 0, [width, height, width, height])
-        return probabilities.astype(np.float32), refined.astype(np.float32)
+            shares /= shares.sum(1, keepdims=True)
+            last[again] = np.clip(decode(frames, deltas), 0, [width, height, width, height])
+            probabilities[again] += shares
+            refined[again] += last[again]
+            times[again] += 1
+            again = again[shares[:, : len(self.classes)].max(1, initial=0.0) >= HOPELESS]
+        return (probabilities / times).astype(np.float32), (refined / times).astype(np.float32)
 
     def _read(self, pixels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, deltas = np.zeros((len(frames), len(self.classes) + 2), np.float32), np.zeros((len(frames), 4), np.float32)
