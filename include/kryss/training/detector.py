@@ -79,6 +79,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 class Learner(nn.Module):
     """Crops and their truth in, losses out."""
 
+    mean: Tensor
+    std: Tensor
+    class_weights: Tensor
+
     def __init__(self, recipe: Recipe, outputs: int, class_weights: Tensor | None = None) -> None:
         super().__init__()
         from effdet.anchors import AnchorLabeler, Anchors

@@ -32,7 +32,8 @@ def save_atomically(value: Any, path: Path) -> None:
 
 def random_states() -> dict[str, Any]:
     """Of every generator that a step may draw from."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    state: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, gauss = state
     return {
         "python": random.getstate(),
         "numpy": (kind, keys.tolist(), position, has_gauss, gauss),

@@ -128,7 +128,7 @@ class Trainer:
         for name, parameter in self.model.backbone.named_parameters():
             parameter.requires_grad_(stage.train == "all" and not name.startswith(stage.fixed or (" ",)))
         backbone = {id(p) for p in self.model.backbone.parameters()}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in self.model.parameters() if id(p) not in backbone], "share": 1.0},
             {"params": [p for p in self.model.backbone.parameters() if p.requires_grad], "share": stage.backbone_rate},
         ]
