@@ -24,7 +24,7 @@ from kryss.training.truth import Truth
 from kryss.vision.registry import Calibration, Weights
 from kryss.vision.taxonomy import detected
 
-PRIOR_LABELS = 20.0
+PRIOR_LABELS = 60.0
 CANDIDATES = np.round(np.arange(0.10, 0.951, 0.01), 2)
 """Thresholds that are tried."""
 KNOTS = 8
