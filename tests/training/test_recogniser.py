@@ -29,7 +29,7 @@ from kryss.training.recogniser import (
     train,
 )
 from kryss.vision.boxes import iou
-from kryss.vision.recognise import INPUT_PX, decode, load_reader
+from kryss.vision.recognise import INPUT_PX, Reader, Settings, decode, load_reader
 
 SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
 CHECKPOINT = Path(__file__).parents[2] / "include" / "kryss" / "vision" / "checkpoints" / "kryss-reader-v2.safetensors"
@@ -128,7 +128,8 @@ def test_a_mirrored_arrow_points_the_other_way(crops: Crops) -> None:
 
 @needs_sprites
 def test_a_find_without_a_label_teaches_only_what_it_is_not(crops: Crops) -> None:
-    assert sorted(patch.label for patch in crops.finds) == [NO_LIGHT, UNKNOWN]
+    assert [patch.label for patch in crops.finds] == [UNKNOWN]
+    assert [patch.label for patch in crops.no_lights] == [NO_LIGHT]
     signs = [CLASSES.index(name) for name in (LEFT, RIGHT, STOP)]
     for label, forbidden in ((UNKNOWN, signs), (NO_LIGHT, [*signs, CLASSES.index(LIGHT)])):
         allowed = crops.partial[label]
@@ -137,6 +138,29 @@ def test_a_find_without_a_label_teaches_only_what_it_is_not(crops: Crops) -> Non
     numbers = [n for n in range(400) if crops.sample(n).label in (UNKNOWN, NO_LIGHT)]
     _, allowed, _, has_box = crops.batch(numbers[0], 1)
     assert allowed.sum() > 1 and not has_box.any()
+
+
+@needs_sprites
+def test_places_that_a_reader_takes_for_lights_are_mined_beside_the_labels_only(streets: list[LabelledPhoto]) -> None:
+    def sees_lights(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A light wherever there is no red."""
+        logits = np.zeros((len(pixels), len(CLASSES) + 2), np.float32)
+        red = pixels[..., 0].astype(int) - pixels[..., 1]
+        logits[:, CLASSES.index(LIGHT)] = np.where((red > 60).mean((1, 2)) < 0.01, 9, -9)
+        return logits, np.zeros((len(pixels), 4), np.float32)
+
+    crops = Crops(streets, [], CLASSES, SPRITES, seed=4)
+    finds = {key_of(streets[0]): [Find((0, 0, 60, 60), 0.3, "light", "lights")]}
+    kept = crops.mine(streets, finds, Reader(sees_lights, Settings(CLASSES)), 60)
+    assert kept == len(crops.no_lights) > 10
+    assert all(patch.label == NO_LIGHT for patch in crops.no_lights)
+    assert "no_light" in crops.kinds
+    again = Crops(streets, [], CLASSES, SPRITES, seed=4)
+    assert again.mine(streets, finds, Reader(sees_lights, Settings(CLASSES)), 60) == kept
+    for patch in crops.no_lights:
+        left, top, right, bottom = (round(v) for v in patch.box)
+        inside = patch.pixels[top:bottom, left:right].astype(int)
+        assert not ((inside[..., 0] - inside[..., 1]) > 60).any()
 
 
 @needs_sprites

@@ -213,6 +213,7 @@ def _reader(options: argparse.Namespace) -> int:
         prelabels=options.prelabels,
         start=options.start,
         resume=options.resume,
+        skip_bad=options.skip_bad,
     )
     print(json.dumps({"file": str(path)}))
     return 0
@@ -222,7 +223,7 @@ def _prelabel(options: argparse.Namespace) -> int:
     from kryss.training.prelabel import run as look
     from kryss.training.run import sound
 
-    kept, _ = sound(_recipe(options, "street-lite0"), dict(options.data), options.skip_bad)
+    kept, _ = sound(_recipe(options, "street-lite0").data, dict(options.data), options.skip_bad)
     number = look([photo for photos in kept.values() for photo in photos], options.out, options.finder, options.lights)
     print(f"{options.out}: what the teachers saw in {number} photos")
     return 0

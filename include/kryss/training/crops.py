@@ -32,7 +32,7 @@ from kryss.training.data.photos import UPRIGHT as LIGHT
 from kryss.training.prelabel import Find, key_of
 from kryss.vision import taxonomy
 from kryss.vision.boxes import iou
-from kryss.vision.recognise import INPUT_PX, cut_out, encode, squares
+from kryss.vision.recognise import INPUT_PX, Reader, cut_out, encode, squares
 
 UNKNOWN, NO_LIGHT = -1, -2
 """Labels of finds of which is only known what they are not: none of the signs that are labelled everywhere; no light either."""
@@ -41,6 +41,10 @@ POSITIVE_IOU, NEGATIVE_IOU = 0.4, 0.3
 DRAWN_PX = 64
 """Longer side of a drawn or cut-out sign on its piece of a street."""
 PIECE_PX = 128
+CUT_SHARE = 0.08
+"""So many objects are cut by an edge of their photo."""
+FALSE_LIGHT = 0.15
+"""Probability from which a reader takes a place for a light."""
 STRANGER_PX = 96
 DRAWN_LIGHTS = 240
 SMALLEST_PX = 12
@@ -58,6 +62,7 @@ class Mixture:
     near_miss: float = 0.07
     fake: float = 0.05
     find: float = 0.05
+    no_light: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class Crops:
         self.stranger_weights = [5.0 if _is_disc_or_triangle(picture) else 1.0 for picture in self.strangers]
         self.street: dict[int, list[Patch]] = defaultdict(list)
         self.finds: list[Patch] = []
+        self.no_lights: list[Patch] = []
         self.pieces: list[np.ndarray] = []
         self._cut_streets(streets, index, finds or {})
         self.single = _by_label(singles, self.classes)
@@ -153,14 +159,43 @@ class Crops:
             "other": self.strangers,
             "near_miss": self.drawn,
             "find": self.finds,
+            "no_light": self.no_lights,
         }
         self.kinds = [f.name for f in fields(self.mixture) if available.get(f.name, True)]
         self.shares = [getattr(self.mixture, kind) for kind in self.kinds]
+
+    def mine(self, streets: Sequence[LabelledPhoto], finds: Mapping[str, Sequence[Find]], reader: Reader, places: int) -> int:
+        """Looks at so many random places of every photo of ``finds`` and keeps those that a reader takes for a light though no
+        teacher saw one near; their number.
+        """
+        lights = [k for k, name in enumerate(self.classes) if name in LIGHTS]
+        kept = 0
+        for photo in streets:
+            key = key_of(photo)
+            if key not in finds:
+                continue
+            rng, pixels = random.Random(f"{self.seed}-{key}"), photo.pixels()
+            height, width = pixels.shape[:2]
+            blocked = [*(box[:4] for box in photo.boxes), *photo.ignore, *(find.box for find in finds[key])]
+            boxes: list[Ltrb] = []
+            for _ in range(places):
+                side = math.exp(rng.uniform(math.log(10), math.log(120)))
+                x, y = rng.uniform(0, width - side), rng.uniform(0, 0.8 * height - side)
+                if not touched((x, y, x + side, y + side), blocked, 0.0):
+                    boxes.append((x, y, x + side, y + side))
+            shares, _ = reader(pixels, np.array(boxes).reshape(-1, 4), passes=1)
+            for box, share in zip(boxes, shares[:, lights].sum(1), strict=True):
+                if share >= FALSE_LIGHT:
+                    self.no_lights.append(_patch(pixels, box, NO_LIGHT, [], photo.stretch))
+                    kept += 1
+        self._mix()
+        return kept
 
     def judging(self, singles: Sequence[LabelledPhoto]) -> Crops:
         """The same stream from another seed, with other single signs and without the labelled boxes that were learnt."""
         other = copy(self)
         other.seed, other.street, other.finds, other.single = self.seed + 1_000_003, {}, [], _by_label(singles, self.classes)
+        other.no_lights = []
         other._mix()
         return other
 
@@ -179,8 +214,9 @@ class Crops:
             lights = [find.box for find in seen if find.teacher == "lights"]
             for find in seen:
                 if find.teacher == "finder" and not touched(find.box, places, 0.05):
-                    label = UNKNOWN if find.kind == "sign" or touched(find.box, lights, 0.0) else NO_LIGHT
-                    self.finds.append(_patch(pixels, find.box, label, places, photo.stretch))
+                    is_light = find.kind == "light" and not touched(find.box, lights, 0.0)
+                    patch = _patch(pixels, find.box, NO_LIGHT if is_light else UNKNOWN, places, photo.stretch)
+                    (self.no_lights if is_light else self.finds).append(patch)
             blocked = [*(box[:4] for box in photo.boxes), *photo.ignore, *(find.box for find in seen)]
             height, width = pixels.shape[:2]
             for _ in range(14):
@@ -200,8 +236,8 @@ class Crops:
             return self._object(rng, self._scene(rng, kind))
         if kind == "near_miss":
             return self._near_miss(rng)
-        if kind == "find":
-            patch = rng.choice(self.finds)
+        if kind in ("find", "no_light"):
+            patch = rng.choice(self.finds if kind == "find" else self.no_lights)
             scene = _Scene(patch.pixels, patch.box, patch.label, stretch=patch.stretch)
             return Sample(self._picture(rng, scene, jittered(rng, scene.box))[0], patch.label)
         if kind == "fake":
@@ -326,8 +362,12 @@ class Crops:
         return others
 
     def _object(self, rng: random.Random, scene: _Scene) -> Sample:
+        if rng.random() < CUT_SHARE:
+            scene = _cut_by_edge(rng, scene)
         candidate = jittered(rng, scene.box)
-        pixels, deltas = self._picture(rng, scene, candidate)
+        height, width = scene.pixels.shape[:2]
+        inside = (max(candidate[0], 0.0), max(candidate[1], 0.0), min(candidate[2], width), min(candidate[3], height))
+        pixels, deltas = self._picture(rng, scene, inside)
         return Sample(pixels, scene.label, deltas)
 
     def _near_miss(self, rng: random.Random) -> Sample:
@@ -352,9 +392,16 @@ class Crops:
         """What is taken for a sign or a light: backs of signs, lamps, boards, a piece of street set into another one."""
         canvas = self._canvas(rng)
         width, height = rng.randrange(24, DRAWN_PX), rng.randrange(24, DRAWN_PX)
-        kind = rng.choices(["back", "lamp", "board", "piece"], [35, 25, 20, 20])[0]
+        kind = rng.choices(["back", "lamp", "board", "piece", "dark"], [25, 15, 15, 15, 30])[0]
         rgba = np.zeros((height, width, 4), np.uint8)
-        if kind == "back":
+        if kind == "dark":
+            _lay_sky(rng, canvas)
+            rgba = _dark_thing(rng)
+            height, width = rgba.shape[:2]
+        elif kind == "piece":
+            rgba[..., :3] = cv2.resize(rng.choice(self.pieces), (width, height))
+            rgba[..., 3] = 255
+        elif kind == "back":
             rgba = np.zeros((max(width, height),) * 2 + (4,), np.uint8)
             rgba[..., :3] = rng.randrange(40, 200)
             shape = rng.choice(["circle", "triangle_up", "triangle_down", "diamond", "square", "octagon"])
@@ -372,9 +419,6 @@ class Crops:
                 axes = (rng.randrange(2, width // 2), rng.randrange(2, height // 2))
                 shade = (*(rng.randrange(256) for _ in range(3)), 255)
                 cv2.ellipse(rgba, (rng.randrange(width), rng.randrange(height)), axes, 0, 0, 360, shade, -1)
-        else:
-            rgba[..., :3] = cv2.resize(rng.choice(self.pieces), (width, height))
-            rgba[..., 3] = 255
         middle = canvas.shape[0] / 2
         reach = rgba.shape[1] / 2, rgba.shape[0] / 2
         self._surround(rng, canvas, (middle - reach[0], middle - reach[1], middle + reach[0], middle + reach[1]))
@@ -408,6 +452,26 @@ class Crops:
         if seen_px != INPUT_PX:
             pixels = np.asarray(Image.fromarray(pixels).resize((INPUT_PX, INPUT_PX), Image.Resampling.BILINEAR))
         return pixels, deltas.astype(np.float32)
+
+
+def _cut_by_edge(rng: random.Random, scene: _Scene) -> _Scene:
+    """The scene as if the photo ended in the middle of the object: a fifth to a half of it lies outside."""
+    left, top, right, bottom = scene.box
+    share = rng.uniform(0.2, 0.55)
+    x, y = left + share * (right - left), top + share * (bottom - top)
+    side = rng.choices(["top", "left", "right", "bottom"], [45, 22, 22, 11])[0]
+    if side == "top":
+        row = max(0, int(y))
+        return _Scene(scene.pixels[row:], (left, max(0.0, top - row), right, bottom - row), scene.label, [], scene.stretch)
+    if side == "left":
+        column = max(0, int(x))
+        cut = scene.pixels[:, column:]
+        return _Scene(cut, (max(0.0, left - column), top, right - column, bottom), scene.label, [], scene.stretch)
+    if side == "right":
+        column = max(1, int(right - share * (right - left)))
+        return _Scene(scene.pixels[:, :column], (left, top, min(right, column), bottom), scene.label, [], scene.stretch)
+    row = max(1, int(bottom - share * (bottom - top)))
+    return _Scene(scene.pixels[:row], (left, top, right, min(bottom, row)), scene.label, [], scene.stretch)
 
 
 def _by_label(singles: Sequence[LabelledPhoto], classes: Sequence[str]) -> dict[int, list[LabelledPhoto]]:
@@ -476,6 +540,60 @@ def _painted(
     if seen is None:
         return (*corners.min(0), *corners.max(0))
     return left + seen[0], top + seen[1], left + seen[2], top + seen[3]
+
+
+def _lay_sky(rng: random.Random, canvas: np.ndarray) -> None:
+    """Mostly a bright sky, in place: before it dark things look most like lights."""
+    if rng.random() < 0.7:
+        bright = rng.randrange(150, 256)
+        sky = np.array([bright - rng.randrange(31), bright - rng.randrange(16), bright])
+        share = rng.uniform(0.6, 1.0)
+        canvas[:] = (canvas * (1 - share) + sky * share).astype(np.uint8)
+
+
+def _dark_thing(rng: random.Random) -> np.ndarray:
+    """(h, w, 4) uint8 of something dark and upright that is no light: tree top, chimney, window, dark spots above each other."""
+    width, height = rng.randrange(22, 48), rng.randrange(44, DRAWN_PX + 16)
+    rgba = np.zeros((height, width, 4), np.uint8)
+    level = rng.randrange(12, 90)
+    dark = (level, min(255, level + rng.randrange(0, 25)), level, 255)
+    kind = rng.choice(["spruce", "spruce", "chimney", "window", "spots", "spots", "bush"])
+    if kind == "spruce":
+        layers = rng.randrange(3, 9)
+        for k in range(layers):
+            top, bottom = height * k / (layers + 1), height * (k + 1.8) / (layers + 1)
+            reach = width / 2 * (k + 1) / layers * rng.uniform(0.7, 1.1)
+            shade = [max(0, min(255, c + rng.randrange(-10, 12))) for c in dark[:3]]
+            points = [(width / 2, top), (width / 2 + reach, bottom), (width / 2 - reach, bottom)]
+            cv2.fillPoly(rgba, [np.round(points).astype(np.int32)], (*shade, 255), cv2.LINE_AA)
+    elif kind == "bush":
+        for _ in range(rng.randrange(8, 25)):
+            centre = (rng.randrange(width), rng.randrange(height))
+            shade = [max(0, min(255, c + rng.randrange(-15, 20))) for c in dark[:3]]
+            cv2.circle(rgba, centre, rng.randrange(3, max(4, width // 3)), (*shade, 255), -1, cv2.LINE_AA)
+    elif kind == "spots":
+        count = rng.randrange(2, 5)
+        # Three on a board would be a light that is off.
+        if count != 3 and rng.random() < 0.5:
+            rgba[:] = (*(min(255, c + rng.randrange(10, 60)) for c in dark[:3]), 255)
+        for k in range(count):
+            centre = (int(width * rng.uniform(0.3, 0.7)), int(height * (k + rng.uniform(0.3, 0.7)) / count))
+            axes = (int(width * rng.uniform(0.15, 0.45)), max(2, int(height / count * rng.uniform(0.2, 0.5))))
+            cv2.ellipse(rgba, centre, axes, rng.uniform(0, 180), 0, 360, dark, -1, cv2.LINE_AA)
+    else:
+        rgba[:] = dark if kind == "window" else (level + 60, level + rng.randrange(20, 60), level + 20, 255)
+        if kind == "window":
+            frame = (*(rng.randrange(120, 250) for _ in range(3)), 255)
+            cv2.rectangle(rgba, (0, 0), (width - 1, height - 1), frame, rng.randrange(2, 5))
+            for k in range(1, rng.randrange(1, 4)):
+                cv2.line(rgba, (0, height * k // 3), (width, height * k // 3), frame, rng.randrange(1, 4))
+            if rng.random() < 0.5:
+                cv2.line(rgba, (width // 2, 0), (width // 2, height), frame, rng.randrange(1, 4))
+        else:
+            rgba[: height // 7] = dark
+            for row in range(height // 7, height, 6):
+                cv2.line(rgba, (0, row), (width, row), dark, 1)
+    return rgba
 
 
 def _occlude(rng: random.Random, pixels: np.ndarray, frame: np.ndarray, box: Ltrb, pieces: Sequence[np.ndarray]) -> None:

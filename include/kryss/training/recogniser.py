@@ -35,7 +35,7 @@ from kryss.training.data.photos import LabelledPhoto, split
 from kryss.training.prelabel import Find, key_of, read, refined
 from kryss.training.recipe import RECIPES, RecipeError
 from kryss.training.recipe import DataSet as Source
-from kryss.training.run import load_set
+from kryss.training.run import sound
 from kryss.training.state import random_states, restore_random_states, save_atomically
 from kryss.vision.boxes import iou
 from kryss.vision.recognise import (
@@ -47,6 +47,7 @@ from kryss.vision.recognise import (
     Reader,
     Settings,
     load_network,
+    load_reader,
     save_network,
 )
 from kryss.vision.taxonomy import detected, from_gtsdb
@@ -80,6 +81,8 @@ class ReaderRecipe(BaseModel):
     box: float = Field(default=1.0, ge=0)
     """Weight of the smooth-L1 loss of the normalised deltas."""
     giou: float = Field(default=1.0, ge=0)
+    mine: int = Field(default=0, ge=0)
+    """The reader that is started from looks at so many random places of every street photo; its false lights are learnt."""
     mixture: dict[str, float] = {}
     data: dict[str, Source] = {}
     """Data sets by name; the classes that a set labels wherever they stand (``labelled``) are none of its unlabelled finds."""
@@ -110,7 +113,9 @@ class Material:
     held: tuple[LabelledPhoto, ...]
 
 
-def material(recipe: ReaderRecipe, places: Mapping[str, Path], sprites: Path, prelabels: Path | None = None) -> Material:
+def material(
+    recipe: ReaderRecipe, places: Mapping[str, Path], sprites: Path, prelabels: Path | None = None, skip_bad: bool = False
+) -> Material:
     """Reads the recipe's data sets. ``prelabels``: what teachers saw in them (``./kryss train prelabel``): sure lights become
     labels; finds that touch no label become examples of what is none of the classes that GTSDB labels everywhere.
     """
@@ -125,9 +130,12 @@ def material(recipe: ReaderRecipe, places: Mapping[str, Path], sprites: Path, pr
     held: list[LabelledPhoto] = []
     everywhere: dict[str, Sequence[Find]] = {}
     finds = read(prelabels) if prelabels else {}
-    for name, path in places.items():
+    kept, left_out = sound(recipe.data, places, skip_bad)
+    if left_out:
+        log.warning("left out: %s", ", ".join(f"{number} {kind}" for kind, number in left_out.items()))
+    for name, whole in kept.items():
         source = recipe.data[name]
-        photos, rest = split(load_set(source, path).photos)
+        photos, rest = split(whole)
         if source.format == "gtsrb":
             singles += (_as_gtsdb(photo) for photo in photos)
             held += (_as_gtsdb(photo) for photo in rest)
@@ -139,6 +147,9 @@ def material(recipe: ReaderRecipe, places: Mapping[str, Path], sprites: Path, pr
                 everywhere[key_of(photo)] = seen
     exhaustive = from_gtsdb().values()
     crops = Crops(streets, singles, detected(), sprites, everywhere, exhaustive, recipe.mixture, recipe.seed)
+    if recipe.mine and recipe.start not in ("imagenet", "none"):
+        number = crops.mine(streets, everywhere, load_reader(recipe.start), recipe.mine)
+        log.info("%d places that the reader takes for lights", number)
     return Material(crops, tuple(held))
 
 
@@ -158,18 +169,20 @@ def train_reader(
     prelabels: Path | None = None,
     start: str | None = None,
     resume: bool = False,
+    skip_bad: bool = False,
 ) -> Path:
     """Trains by a recipe from folders of data sets; returns the reader's file, ``out/reader.safetensors``.
 
     start: the file of a reader, instead of the recipe's start.
     """
     recipe = recipe.model_copy(update={"start": start}) if start else recipe
-    made = material(recipe, places, sprites, prelabels)
+    made = material(recipe, places, sprites, prelabels, skip_bad)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
     crops = made.crops
     boxes, singles = sum(map(len, crops.street.values())), sum(map(len, crops.single.values()))
-    log.info("%d boxes, %d single signs, %d finds, %d pieces of streets", boxes, singles, len(crops.finds), len(crops.pieces))
+    finds = len(crops.finds) + len(crops.no_lights)
+    log.info("%d boxes, %d single signs, %d finds, %d pieces of streets", boxes, singles, finds, len(crops.pieces))
     network = train(crops, recipe, out, resume)
     settings = Settings(crops.classes, temperature=fit_temperature(*answers(network, crops.judging(made.held), recipe.batch)))
     log.info("temperature %.2f", settings.temperature)

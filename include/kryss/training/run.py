@@ -71,7 +71,7 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
     output_of = dict(zip(classes, recipe.output_of(classes), strict=True))
     train: list[LabelledPhoto] = []
     judged: list[Judged] = []
-    kept, left_out = sound(recipe, places, skip_bad)
+    kept, left_out = sound(recipe.data, places, skip_bad)
     every_held: dict[str, tuple[LabelledPhoto, ...]] = {}
     for name, photos in kept.items():
         source = recipe.data[name]
@@ -89,7 +89,7 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
 
 
 def sound(
-    recipe: Recipe, places: Mapping[str, Path], skip_bad: bool
+    sources: Mapping[str, Source], places: Mapping[str, Path], skip_bad: bool
 ) -> tuple[dict[str, tuple[LabelledPhoto, ...]], dict[str, int]]:
     """Name of a data set to its photos, and what was left out by kind. Stops with all that is wrong in all of them."""
     found: dict[str, tuple[LabelledPhoto, ...]] = {}
@@ -97,7 +97,7 @@ def sound(
     left_out: list[Problem] = []
     for name, path in places.items():
         try:
-            whole = checked(load_set(recipe.data[name], path), skip_bad)
+            whole = checked(load_set(sources[name], path), skip_bad)
         except BrokenDataError as error:
             problems += [replace(problem, photo=f"{name} {problem.photo}") for problem in error.problems]
         else:
