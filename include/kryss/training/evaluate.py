@@ -195,7 +195,9 @@ class _Judging:
         from faster_coco_eval import COCO, COCOeval_faster
 
         keys = {photo.id: index for index, photo in enumerate(self.photos, 1)}
-        images, annotations, results = [], [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for photo in self.photos:
             images.append({"id": keys[photo.id], "file_name": photo.file_name, "width": 1, "height": 1})
             for box in photo.boxes:
@@ -288,7 +290,7 @@ def calibration(matched: Sequence[Judged]) -> dict[str, Any]:
     """
     counted = [one for one in matched if not one.is_ignored]
     scores, right = np.array([one.score for one in counted]), np.array([one.right for one in counted], float)
-    bins = []
+    bins: list[dict[str, Any]] = []
     edges = np.linspace(0, 1, SCORE_BINS + 1)
     which = np.clip(np.digitize(scores, edges) - 1, 0, SCORE_BINS - 1) if len(scores) else np.zeros(0, int)
     for index in range(SCORE_BINS):
