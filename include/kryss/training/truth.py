@@ -194,9 +194,10 @@ def _photos(rows: Sequence[Any], images: Path, boxes: dict[str, list[TrueBox]], 
         path = images / name
         if not path.is_file() and (images / Path(name).name).is_file():
             path = images / Path(name).name
-        size = (row.get("width"), row.get("height"))
-        sized = all(isinstance(side, int | float) and side >= 1 for side in size)
-        yield TruePhoto(key, name, path, (int(size[0]), int(size[1])) if sized else None, tuple(boxes.pop(key, ())))
+        size: tuple[int, int] | None = None
+        if all(isinstance(row.get(side), int | float) and row[side] >= 1 for side in ("width", "height")):
+            size = int(row["width"]), int(row["height"])
+        yield TruePhoto(key, name, path, size, tuple(boxes.pop(key, ())))
 
 
 def _ltrb(bbox: Any) -> Ltrb | None:
