@@ -104,7 +104,8 @@ class Detector:
             self.model.streams,
         )
         items = ((image_id, (image_id, body, (sizes or {}).get(image_id))) for image_id, body in photos)
-        for seen, (image_id, outcome) in enumerate(stream.run(items, work, workers or default_workers(self.model.batch)), 1):
+        looked_at = stream.run(items, work, workers or default_workers(self.model.batch))
+        for seen, (image_id, outcome) in enumerate(looked_at, 1):
             if isinstance(outcome, ValueError):
                 failed += 1
                 log.warning("photo %s: bad-photo: %s", image_id, outcome)

@@ -27,7 +27,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 log = logging.getLogger(__name__)
 
-Item, Decoded, Result = TypeVar("Item"), TypeVar("Decoded"), TypeVar("Result")
+Item = TypeVar("Item")
+Decoded = TypeVar("Decoded")
+Result = TypeVar("Result")
 AHEAD = 2
 """Photos under way for each worker and each place in a batch."""
 ALIGNED = 64
