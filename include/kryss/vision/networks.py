@@ -274,17 +274,22 @@ def free_size(entry: Weights, state: dict[str, Any]) -> Any:
             # effdet writes the size down; every level is twice the next one.
             part.size, part.scale_factor = None, 2.0
     classes = len(entry.classes)
+    mean, std = (torch.tensor(of).view(1, 3, 1, 1) * how.scale for of in (how.mean, how.std))
+    is_bgr = how.channels == "bgr"
 
     class Free(torch.nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.model = model.eval().requires_grad_(False)
-            self.register_buffer("mean", torch.tensor(how.mean).view(1, 3, 1, 1) * how.scale)
-            self.register_buffer("std", torch.tensor(how.std).view(1, 3, 1, 1) * how.scale)
+            self.register_buffer("mean", mean)
+            self.register_buffer("std", std)
 
         def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             values = pixels.permute(0, 3, 1, 2).float()
-            if how.channels == "bgr":
+            if is_bgr:
                 values = values.flip(1)
             class_maps, box_maps = self.model((values - self.mean) / self.std)
             return flat(class_maps, classes), flat(box_maps, 4)

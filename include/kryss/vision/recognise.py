@@ -25,6 +25,7 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import nn
 
 INPUT_PX = 96
@@ -52,6 +53,7 @@ class CropNetwork(nn.Module):
     def __init__(self, outputs: int, hidden: int = 256) -> None:
         super().__init__()
         self.trunk = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(3,))
+        assert isinstance(self.trunk, EfficientNetFeatures)
         # timm keeps the stages behind the last one asked for, and computes them.
         del self.trunk.blocks[5:]
         [channels] = self.trunk.feature_info.channels()

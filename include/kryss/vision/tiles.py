@@ -131,8 +131,9 @@ def joined(found: Sequence[Candidates], of: Sequence[View]) -> Candidates:
     every, ends = join(parts), np.concatenate(cut)
     if not ends.any():
         return every
-    whole = every.take(~ends.any(1))
-    halves, sides = every.take(ends.any(1)), ends[ends.any(1)]
+    is_cut = np.asarray(ends.any(1))
+    whole = every.take(~is_cut)
+    halves, sides = every.take(is_cut), ends[is_cut]
     lost = np.array([bool((_covered(box, whole.boxes) >= SAME_THING).any()) for box in halves.boxes], bool)
     return join([whole, _sewn(halves.take(~lost), sides[~lost])])
 
