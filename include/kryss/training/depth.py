@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 RECIPE = Path(__file__).parent / "recipes" / "depth.yaml"
 CHECKPOINT = "depth-checkpoint.pt"
 LOG_EVERY = 25
+Item = TypeVar("Item")
 
 
 class DepthRecipe(BaseModel):
@@ -101,7 +102,7 @@ def loader(batches: Batches, first: int, workers: int) -> Iterator[Batch]:
     )
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Item) -> Item:
     return batch
 
 

@@ -80,7 +80,7 @@ def _kryss(entry: Weights) -> tuple[Estimate, int]:
     device, pixels_wanted = _device(), int(entry.options["pixels"])
     model = DepthNetwork()
     model.load_state_dict({key: value.float() for key, value in load_file(weights_file(entry)).items()})
-    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def estimate(pixels: np.ndarray, focal: float | None) -> DepthMap:

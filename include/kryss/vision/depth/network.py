@@ -63,8 +63,9 @@ class DepthNetwork(nn.Module):
         self.blocks = nn.ModuleList(_Block(given[k], CHANNELS[k], DECODER[k]) for k in range(4))
         self.head = nn.Conv2d(DECODER[0], 2, 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.constant_(self.head.bias[0], MIDDLE_LOG)  # type: ignore[arg-type]
-        nn.init.constant_(self.head.bias[1], -1.0)  # type: ignore[arg-type]
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias[0], MIDDLE_LOG)
+        nn.init.constant_(self.head.bias[1], -1.0)
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.backbone(pixels)
