@@ -23,6 +23,7 @@ SUPERSAMPLING = 2
 FARTHEST_M = 1e4
 """Beyond this is sky."""
 Point = np.ndarray
+Tint = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class _Scene:
         a: Point,
         b: Point,
         texture: int,
-        tint: Sequence[float] = (1, 1, 1),
+        tint: Tint = (1, 1, 1),
         uv: Sequence[float] = (0, 0, 1, 0, 0, 1),
         flags: int = 0,
         alpha: float = 1.0,
@@ -80,7 +81,7 @@ class _Scene:
         self,
         corners: Sequence[Point],
         texture: int,
-        tint: Sequence[float],
+        tint: Tint,
         size: Sequence[float],
         flags: int = 0,
         alpha: float = 1.0,
@@ -96,7 +97,7 @@ class _Scene:
         width: float,
         height: float,
         texture: int,
-        tint: Sequence[float] = (1, 1, 1),
+        tint: Tint = (1, 1, 1),
         towards: Point | None = None,
     ) -> None:
         """A picture on a stick that faces the camera, or has its back to ``towards``."""
@@ -113,7 +114,7 @@ class _Scene:
         height: float,
         sides: int,
         top: int,
-        tint: Sequence[float],
+        tint: Tint,
         tile: float,
         ends: int | None = None,
     ) -> None:
@@ -207,7 +208,7 @@ class Streets:
             clear = np.exp(-np.minimum(depth, 2000) / thick)[..., None]
             air = colour[depth == np.inf].mean(0) if (depth == np.inf).any() else np.full(3, 200, np.float32)
             colour = colour * clear + air * (1 - clear)
-        picture = sum(colour[i::n, j::n] for i in range(n) for j in range(n)) / n**2
+        picture = sum((colour[i::n, j::n] for i in range(n) for j in range(n)), np.zeros(3, np.float32)) / n**2
         return Rendering(_developed(picture, rng), depth[n // 2 :: n, n // 2 :: n].copy(), focal)
 
 
@@ -325,11 +326,11 @@ def _ground(scene: _Scene, road: _Road, kind: str, lanes: int, lane: float, half
         for d0, d1, h0, h1, texture, tone, size in strips:
             if d0 == d1 and h0 == h1:
                 continue
-            p, q, r, s = road.at(s0, d0, h0), road.at(s0, d1, h1), road.at(s1, d1, h1), road.at(s1, d0, h0)
+            p, q, r, t = road.at(s0, d0, h0), road.at(s0, d1, h1), road.at(s1, d1, h1), road.at(s1, d0, h0)
             across, along = max(abs(d1 - d0), 0.3) / size, (s1 - s0) / size
             start = s0 / size
-            scene.add(p, q - p, s - p, texture, (tone,) * 3, (d0 / size, start, across, 0, 0, along), TRIANGLE)
-            scene.add(r, s - r, q - r, texture, (tone,) * 3, (d0 / size + across, start + along, -across, 0, 0, -along), TRIANGLE)
+            scene.add(p, q - p, t - p, texture, (tone,) * 3, (d0 / size, start, across, 0, 0, along), TRIANGLE)
+            scene.add(r, t - r, q - r, texture, (tone,) * 3, (d0 / size + across, start + along, -across, 0, 0, -along), TRIANGLE)
     for d, dashed in lines:
         wide = rng.uniform(0.1, 0.2)
         s = -20.0 + rng.uniform(0, 5)
@@ -556,12 +557,10 @@ def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge:
         scene.upright(at, tall * 0.75, tall, scene.texture("person"), (light,) * 3)
         _shadow(scene, (at - np.array([0.25, 0, 0]), at + np.array([0.25, 0, 0])), tall, soft=True)
     for _ in range(int(rng.poisson(1.0))):  # boxes: bins, cabinets, shelters
-        size = rng.uniform(0.4, 1.6, 3) * (1, 1, rng.uniform(0.7, 1.6))
+        wide, deep, high = rng.uniform(0.4, 1.6, 3) * (1, 1, rng.uniform(0.7, 1.6))
         low = road.at(rng.uniform(2, 50), side * rng.uniform(half + 0.5, edge + 1), kerb)
         texture = scene.texture("wall")
-        scene.box(
-            low, road.ahead(low[1]) * size[1], np.array([size[0], 0, 0]), size[2], texture, texture, rng.uniform(0.3, 1.2, 3), 2.0
-        )
+        scene.box(low, road.ahead(low[1]) * deep, np.array([wide, 0, 0]), high, texture, texture, rng.uniform(0.3, 1.2, 3), 2.0)
     if kind in ("motorway", "country") and rng.random() < 0.5:  # a guard rail
         d, tall, tone = (
             side * (half + rng.uniform(0.5, 1.5)),

@@ -45,7 +45,7 @@ def noise(rng: np.random.Generator, octaves: Sequence[int], fall: float = 0.55) 
     return (out - out.mean()) / (out.std() + 1e-6)
 
 
-def tinted(value: np.ndarray, colour: Sequence[float], spread: float) -> np.ndarray:
+def tinted(value: np.ndarray, colour: Sequence[float] | np.ndarray, spread: float) -> np.ndarray:
     """Grey noise as shades of a colour (0..255)."""
     return np.asarray(colour, np.float32) * (1 + spread * value[..., None])
 
@@ -314,9 +314,9 @@ def cut(photos: Sequence[Image.Image], rng: np.random.Generator, library: Librar
             else:
                 library.add("facade", lit)
         if small[:10].mean() > 110 and small[:10].std() < 60 and rng.random() < 0.6:
-            piece = photo.crop((0, 0, w, int(h * 0.3))).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            if np.asarray(piece.convert("L").filter(ImageFilter.FIND_EDGES)).mean() < 12:
-                library.add("sky", np.asarray(piece, np.float32))
+            above = photo.crop((0, 0, w, int(h * 0.3))).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            if np.asarray(above.convert("L").filter(ImageFilter.FIND_EDGES)).mean() < 12:
+                library.add("sky", np.asarray(above, np.float32))
 
 
 def _lit(piece: np.ndarray, rng: np.random.Generator, low: float, high: float) -> np.ndarray:
