@@ -463,7 +463,10 @@ def write_set(sampler: Sampler, count: int, folder: Path) -> Path:
         path = folder / "images" / f"{number:06}.jpg"
         if not cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OSError(f"cannot write {path}")
-        found = tuple((*map(float, box), names[int(label)]) for box, label in zip(boxes, labels, strict=True))
+        found = tuple(
+            (float(b[0]), float(b[1]), float(b[2]), float(b[3]), names[int(label)])
+            for b, label in zip(boxes, labels, strict=True)
+        )
         around = tuple((float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in ignore)
         photos.append(LabelledPhoto(number, path, sampler.side_px, sampler.side_px, found, around))
         if number < SHEET:
@@ -595,12 +598,15 @@ def developed(rng: random.Random, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         noise = np.empty(image.shape, np.int16)
         cv2.setRNGSeed(rng.getrandbits(31))
-        cv2.randn(noise, 0, rng.uniform(1, 9))
+        # OpenCV takes one number for the first channel's: noise in red alone, as what ships was trained on.
+        cv2.randn(noise, np.zeros((4, 1)), np.array([[rng.uniform(1, 9)], [0], [0], [0]]))
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.5:
         quality = rng.randrange(30, 95)
         _, body = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(body, cv2.IMREAD_UNCHANGED)
+        decoded = cv2.imdecode(body, cv2.IMREAD_UNCHANGED)
+        assert decoded is not None
+        image = decoded
     return image
 
 

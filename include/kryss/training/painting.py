@@ -188,7 +188,8 @@ def _marker(rng: random.Random) -> Picture:
         [45, 8, 8, 16, 15, 8],
     )[0]
     if ground == GREEN:
-        ground = tuple(min(255, max(0, c + rng.randrange(-12, 13))) for c in GREEN)
+        red, green, blue = (min(255, max(0, c + rng.randrange(-12, 13))) for c in GREEN)
+        ground = (red, green, blue)
         letters = rng.choice(["E", "E "])
     text = letters + str(rng.choice([rng.randrange(1, 20), rng.randrange(10, 100), rng.randrange(100, 900)]))
     height, thick = 96, rng.randrange(5, 9)
@@ -366,11 +367,11 @@ def _symbol(
     turn = rng.choice([-math.pi / 2, 0.0, math.pi])
     tip = (x + 0.7 * radius * math.cos(turn), y + 0.7 * radius * math.sin(turn))
     _line(rgba, (x - 0.65 * radius * math.cos(turn), y - 0.65 * radius * math.sin(turn)), tip, thick, colour)
-    for side in (-2.4, 2.4):
+    for back in (-2.4, 2.4):
         _line(
             rgba,
             tip,
-            (tip[0] + 0.6 * radius * math.cos(turn + side), tip[1] + 0.6 * radius * math.sin(turn + side)),
+            (tip[0] + 0.6 * radius * math.cos(turn + back), tip[1] + 0.6 * radius * math.sin(turn + back)),
             thick,
             colour,
         )

@@ -37,8 +37,8 @@ def touch(a: Ltrb, b: Ltrb) -> bool:
     return a[0] - GAP_PX < b[2] and a[2] + GAP_PX > b[0] and a[1] - GAP_PX < b[3] and a[3] + GAP_PX > b[1]
 
 
-def beam(image: np.ndarray, start: tuple[float, float], end: tuple[float, float], thick: float, grey: float, lit: float) -> None:
-    """A straight round pole: darker at one edge, lighter along its middle."""
+def beam(image: np.ndarray, start: np.ndarray, end: np.ndarray, thick: float, grey: float, lit: float) -> None:
+    """A straight round pole between two points (x, y): darker at one edge, lighter along its middle."""
     across = np.array([end[1] - start[1], start[0] - end[0]], np.float64)
     across /= max(1e-6, float(np.hypot(*across)))
     for offset, share, gain in ((0.0, 1.0, 0.75), (0.12 * lit, 0.62, 1.0), (0.2 * lit, 0.25, 1.2)):
@@ -89,8 +89,8 @@ def hang(rng: random.Random, image: np.ndarray, x: float, y: float, height: floa
         start, end = (np.array([end, at + slope * (end - x)]) for end in ends)
         beam(image, start, end, thick, grey, lit)
         if kind == "arm" and rng.random() < 0.7:
-            foot = np.array([end[0], end[1] + height * rng.uniform(2, 8)])
-            beam(image, np.array([end[0], end[1] - height * 0.3]), foot, thick * 1.2, grey, lit)
+            ground = np.array([end[0], end[1] + height * rng.uniform(2, 8)])
+            beam(image, np.array([end[0], end[1] - height * 0.3]), ground, thick * 1.2, grey, lit)
     elif kind == "wire":
         at, slope = y - height * rng.uniform(0.5, 0.75), rng.gauss(0, 0.08)
         dark = min(grey, 60.0)

@@ -82,7 +82,7 @@ def load(
         else:
             boxes[key].append((*box, name))
     made = (
-        LabelledPhoto(key, row["file"], *row["size"], tuple(boxes[key]), tuple(ignore[key]), stretch)
+        LabelledPhoto(key, row["file"], row["size"][0], row["size"][1], tuple(boxes[key]), tuple(ignore[key]), stretch)
         for key, row in photos.items()
     )
     return DataSet(annotations.parent.name, tuple(made), tuple(problems))
@@ -100,7 +100,8 @@ def write(photos: Collection[LabelledPhoto], folder: Path) -> Path:
         {box[4] for photo in photos for box in photo.boxes} | ({OTHER_SIGN} if any(p.ignore for p in photos) else set())
     )
     index = {name: number for number, name in enumerate(names, 1)}
-    images, rows = [], []
+    images: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = []
     for number, photo in enumerate(photos):
         if not isinstance(photo.source, Path):
             raise ValueError(f"photo {photo.id} has no file to name")
