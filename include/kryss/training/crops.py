@@ -298,7 +298,7 @@ class Crops:
         """A photographed sign cut out and set onto a street."""
         label = rng.choice(list(self.single))
         photo = rng.choice(self.single[label])
-        sign = cv2.imdecode(np.frombuffer(photo.body(), np.uint8), cv2.IMREAD_COLOR_RGB)
+        sign = photo.pixels()
         height, width = sign.shape[:2]
         box = np.array(photo.boxes[0][:4])
         scale = min(DRAWN_PX / (box[2:] - box[:2]).max(), 2.0)
@@ -417,8 +417,8 @@ class Crops:
             rgba[:] = (*(rng.randrange(256) for _ in range(3)), 255)
             for _ in range(rng.randrange(4)):
                 axes = (rng.randrange(2, width // 2), rng.randrange(2, height // 2))
-                shade = (*(rng.randrange(256) for _ in range(3)), 255)
-                cv2.ellipse(rgba, (rng.randrange(width), rng.randrange(height)), axes, 0, 0, 360, shade, -1)
+                ink = (*(rng.randrange(256) for _ in range(3)), 255)
+                cv2.ellipse(rgba, (rng.randrange(width), rng.randrange(height)), axes, 0, 0, 360, ink, -1)
         middle = canvas.shape[0] / 2
         reach = rgba.shape[1] / 2, rgba.shape[0] / 2
         self._surround(rng, canvas, (middle - reach[0], middle - reach[1], middle + reach[0], middle + reach[1]))

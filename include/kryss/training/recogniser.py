@@ -31,7 +31,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from kryss.training.backbone import backbone_weights
 from kryss.training.crops import Crops, Mixture, jittered, touched
-from kryss.training.data.photos import LabelledPhoto, split
+from kryss.training.data.photos import LabelledPhoto, Ltrb, split
 from kryss.training.prelabel import Find, key_of, read, refined
 from kryss.training.recipe import RECIPES, RecipeError
 from kryss.training.recipe import DataSet as Source
@@ -385,7 +385,7 @@ def judge(reader: Reader, photos: Sequence[LabelledPhoto], passes: int = 2, shak
         pixels = photo.pixels()
         height, width = pixels.shape[:2]
         truths = [box for box in photo.boxes if box[4] in index for _ in range(shakes)]
-        empty = []
+        empty: list[Ltrb] = []
         for _ in range(20):
             side = math.exp(rng.uniform(math.log(16), math.log(120)))
             x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
