@@ -99,7 +99,8 @@ class Trainer:
         self.stopping = threading.Event()
         checkpoint = out / CHECKPOINT
         if resume and checkpoint.is_file():
-            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
+            # On the CPU: states of random generators stay there, everything else goes where its owner is.
+            self._restore(torch.load(checkpoint, map_location="cpu", weights_only=True))
         elif checkpoint.is_file():
             raise OtherRun(f"{checkpoint} is there: give --resume to go on from it, or another --out")
         else:
