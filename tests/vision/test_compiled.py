@@ -107,3 +107,18 @@ print(float(values[0].sum()), seen, sys.modules.get("openvino_telemetry"))
         env={"PYTHONPATH": "include", "HOME": str(tmp_path)},
     )
     assert answer.stdout.splitlines()[-1] == "96.0 [] None"
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "file"))
+    model = compiled.graph(Tiny, (1, 8, 16, 3), (1, -1, -1, 3), "tiny")
+    found = compiled.compiled(model, "fp32", 1)(picture(8, 16))
+    with torch.inference_mode():
+        expected = Tiny()(torch.from_numpy(picture(8, 16)))
+    assert all(np.allclose(one, other.numpy(), atol=1e-5) for one, other in zip(found, expected, strict=True))
+
+
+def test_what_is_kept_can_be_read_by_others_and_leaves_nothing_beside_it(tiny: Any, folder: Path) -> None:
+    [kept] = (folder / "openvino").iterdir()
+    assert kept.stat().st_mode & 0o055 == 0o055

@@ -45,15 +45,31 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     if not (folder / "model.xml").is_file():
         log.info("converting a network to OpenVINO, once: %s", folder)
         made = _converted(make(), example, free)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder.parent))
-        ov.save_model(made, part / "model.xml", compress_to_fp16=False)
+        try:
+            _keep(made, folder)
+        except (OSError, RuntimeError) as error:
+            # A read-only or full disk costs time, not the detections.
+            log.warning("a converted network cannot be kept in %s, each process converts it anew: %s", folder, error)
+            return made
+    return core.read_model(folder / "model.xml")
+
+
+def _keep(model: Any, folder: Path) -> None:
+    """Writes a model into a folder that is there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        # For whoever shares the weights folder; mkdtemp's folders are for their owner alone.
+        part.chmod(0o755)
+        openvino().save_model(model, part / "model.xml", compress_to_fp16=False)
         try:
             part.rename(folder)
         except OSError:
             # Another process was as fast: what it kept is the same.
-            shutil.rmtree(part)
-    return core.read_model(folder / "model.xml")
+            if not (folder / "model.xml").is_file():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def openvino() -> Any:
