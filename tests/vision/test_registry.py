@@ -300,3 +300,12 @@ def test_files_that_do_not_say_what_they_are_say_so(mine: Path, tmp_path: Path) 
 def test_a_calibration_that_does_not_rise_is_refused(knots: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(ValueError, match="no rising curve"):
         Calibration(knots)
+
+
+def test_an_entry_under_a_key_that_ships_does_not_take_its_place(
+    mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = resolve("kryss-street-lite0@2")
+    registry.write_entry(replace(shipped, sha256="0" * 64))
+    assert resolve("kryss-street-lite0@2").sha256 == resolve("kryss-street-lite0").sha256 == shipped.sha256
+    assert "kryss-street-lite0@2 ships with Kryss" in caplog.text

@@ -267,8 +267,17 @@ def _registered() -> Iterator[Weights]:
 
 
 def entries() -> tuple[Weights, ...]:
-    """All entries, validated: those that ship, then those registered here."""
-    return (*_shipped(), *_registered())
+    """All entries, validated: those that ship, then those registered here. A key that ships means what ships: detections of
+    all installations are attributed to it.
+    """
+    shipped = {model_key(entry) for entry in _shipped()}
+    own = []
+    for entry in _registered():
+        if model_key(entry) in shipped:
+            log.warning("left out of the registry: %s ships with Kryss: give your model another version", model_key(entry))
+        else:
+            own.append(entry)
+    return (*_shipped(), *own)
 
 
 def resolve(name: str) -> Weights:
