@@ -168,3 +168,7 @@ def test_the_hold_out_is_fixed_by_the_photo_alone() -> None:
     assert 0.13 < shares < 0.2, "keys that are words are held out as often"
     assert is_held_out("key5") == is_held_out("key5")
     assert isinstance(DataSet("x", tuple(photos)).problems, tuple)
+
+
+def test_a_number_written_as_text_is_held_out_like_the_number() -> None:
+    assert [is_held_out(str(number)) for number in range(30)] == [is_held_out(number) for number in range(30)]

@@ -78,8 +78,10 @@ class DataSet:
 
 
 def is_held_out(photo_id: int | str) -> bool:
-    """Every sixth photo by its number, or by a hash of its key. Never trained on, pasted onto, mined or taught."""
-    number = photo_id if isinstance(photo_id, int) else int(hashlib.sha256(photo_id.encode()).hexdigest()[:8], 16)
+    """Every sixth photo by its number, or by a hash of its key. Never trained on, pasted onto, mined or taught. A number that a
+    file writes as text is that number.
+    """
+    number = int(photo_id) if str(photo_id).isdecimal() else int(hashlib.sha256(str(photo_id).encode()).hexdigest()[:8], 16)
     return number % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
 
 
