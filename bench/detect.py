@@ -37,6 +37,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -187,7 +188,7 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
         for values in ready[several]:
             network.forward(values)
         if reader is not None:
-            for _ in range(-(-sum(passes[path] for path in several) // reader.batch)):
+            for _ in range(sum(passes[path] for path in several)):
                 reader.run(black)
         return len(several)
 
@@ -208,18 +209,24 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
 
 
 def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, int]:
-    """How many crops of each photo our second stage looks at, all passes together."""
+    """How many times our second stage's network runs for each photo."""
+    from kryss.vision.recognise import Reader
+
     detector = detector_of(entry, device)
-    _, second = load_network(entry, device, detector.score_threshold)
-    assert second is not None
-    every = dataclasses.replace(entry, inference=dataclasses.replace(entry.inference, recogniser=False), score_threshold=1e-9)
-    first = entry.inference.first_threshold or entry.score_threshold
-    finder = detector_of(every, device, first)
-    return {
-        path: min(len(found), entry.inference.max_candidates) * second.read.settings.passes  # type: ignore[attr-defined]
-        for path in paths
-        if isinstance(found := finder.look(path.name, path.read_bytes()), list)
-    }
+    plain = Reader._read
+    calls: list[int] = []
+
+    def counted(reader: Reader, pixels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(-(-len(frames) // reader.batch))
+        return plain(reader, pixels, frames)
+
+    passes = {}
+    with patch.object(Reader, "_read", counted):
+        for path in paths:
+            calls.clear()
+            detector.look(path.name, path.read_bytes())
+            passes[path] = sum(calls)
+    return passes
 
 
 def without_reader(entry: Weights) -> Weights:
@@ -246,16 +253,19 @@ def contest(key: str, name: str, device: str, folder: Path, photos: int) -> None
     """In a process of its own: gets ready, then runs a turn for each line that comes in."""
     paths = files(folder)
     paths = (paths * -(-photos // len(paths)))[:photos] if photos else paths
+    told_to = sys.stdout
+    # Libraries print, too.
+    sys.stdout = sys.stderr
     turn = MAKERS[key](resolve(name), paths, device)
     turn(paths[:WARM_UP])
-    print("ready", flush=True)
+    print("ready", file=told_to, flush=True)
     for _ in sys.stdin:
         began, busy = time.perf_counter(), cpu_s()
         found = turn(paths)
         seconds = time.perf_counter() - began
         peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
         told = {"seconds": seconds, "cpu_s": cpu_s() - busy, "photos": len(paths), "found": found, "peak_mb": peak}
-        print(json.dumps(told), flush=True)
+        print(json.dumps(told), file=told_to, flush=True)
 
 
 def cpu_s() -> float:
@@ -272,10 +282,11 @@ def race(keys: list[str], options: argparse.Namespace) -> dict[str, dict[str, fl
         process = subprocess.Popen(
             [*command, "--contest", key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
         )
+        running[key] = process
+    for key, process in running.items():
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
             raise SystemExit(f"{CONTESTANTS[key]} did not get ready")
-        running[key] = process
     turns: dict[str, list[dict[str, float]]] = {key: [] for key in keys}
     for number in range(options.turns):
         for key, process in running.items():

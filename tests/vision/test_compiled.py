@@ -75,6 +75,15 @@ def test_a_network_is_converted_once(tiny: Any, folder: Path) -> None:
         compiled.graph(make, (1, 8, 16, 3), (1, -1, -1, 3), "another")
 
 
+def test_few_sizes_stay_in_memory_and_all_are_right(tiny: Any) -> None:
+    run = compiled.compiled(tiny, "fp32", 1)
+    sizes = [(8 * k, 16) for k in (1, 2, 3, 4, 5, 1, 5)]
+    for size in sizes:
+        with torch.inference_mode():
+            expected = Tiny()(torch.from_numpy(picture(*size)))
+        assert np.allclose(run(picture(*size))[0], expected[0].numpy(), atol=1e-5)
+
+
 def test_a_precision_that_it_has_not_is_refused(tiny: Any) -> None:
     with pytest.raises(ValueError, match="no precision 'fp16'"):
         compiled.compiled(tiny, "fp16", 1)

@@ -271,6 +271,12 @@ def test_a_registered_entry_that_cannot_be_read_hides_no_other(mine: Path, caplo
     assert "'no_such_field' is no field of weights" in caplog.text
 
 
+def test_a_plain_name_that_ships_means_what_ships(mine: Path) -> None:
+    made = registry.register(own_entry(name="kryss-street-lite0", version="2.mine"), mine)
+    assert resolve("kryss-street-lite0") in registry._shipped()
+    assert resolve("kryss-street-lite0@2.mine") == made
+
+
 def test_a_file_that_holds_its_entry_needs_no_registration(mine: Path, tmp_path: Path) -> None:
     import torch
 

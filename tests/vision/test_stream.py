@@ -96,6 +96,25 @@ def test_reading_stays_only_a_little_ahead() -> None:
     results.close()
 
 
+def test_what_nobody_asks_for_any_more_leaves_nothing_behind() -> None:
+    before = set(Path("/dev/shm").glob("psm_*")) if Path("/dev/shm").is_dir() else set()
+    results = run([(str(n), n) for n in range(1, 40)], work(3, 1), Workers("processes", 1))
+    assert next(results) == ("1", expected(1))
+    results.close()
+    assert not Path("/dev/shm").is_dir() or set(Path("/dev/shm").glob("psm_*")) <= before
+
+
+def test_an_item_that_cannot_be_looked_at_costs_its_batch_nothing() -> None:
+    def look(several: list[Decoded]) -> list[int]:
+        if any(one.number == 5 for one in several):
+            raise ValueError("no number")
+        return [one.number for one in several]
+
+    found = dict(run([(str(n), n) for n in (1, 2, 3, 4, 5, 6, 8)], Work(decode, lambda one: 0, look, 4), Workers("threads", 1)))
+    assert str(found.pop("5")) == "no number"
+    assert found == {str(n): n for n in (1, 2, 3, 4, 6, 8)}
+
+
 def test_an_error_of_the_network_is_not_the_photos_fault() -> None:
     def broken(several: list[Decoded]) -> list[int]:
         raise RuntimeError("out of memory")

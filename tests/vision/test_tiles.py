@@ -118,5 +118,5 @@ def test_two_things_cut_by_one_seam_stay_two() -> None:
 
 
 def test_an_impossible_overlap_is_refused() -> None:
-    with pytest.raises(ValueError, match="an overlap of 200 px of slices of 160 px leaves nothing"):
-        views(photo(500, 200), NATIVE, Inference(tile=Tiling(160, 200)))
+    with pytest.raises(ValueError, match="an overlap of 200 px of slices of 160 px"):
+        Tiling(160, 200)

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 Compiled = Callable[[np.ndarray], list[np.ndarray]]
 """One input to all outputs; may be called from as many threads as there are streams."""
-SHAPES = 8
-"""Sizes of input that stay compiled."""
+SHAPES = 3
+"""Sizes of input that stay compiled: each holds buffers for each stream. Photos of a sequence have one size."""
 
 
 def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], identity: str) -> Any:
@@ -117,25 +117,23 @@ def compiled(model: Any, precision: str, streams: int) -> Compiled:
         # Whoever shares the machine shares its cores.
         "ENABLE_CPU_PINNING": False,
     }
-    own = threading.local()
     lock = threading.Lock()
 
     @lru_cache(maxsize=SHAPES)
-    def sized(shape: tuple[int, ...]) -> Any:
+    def sized(shape: tuple[int, ...]) -> tuple[Any, list[Any]]:
+        """The network for a size of input, and its requests that nobody uses at the moment: they go with it."""
         sized_model = model.clone()
         sized_model.reshape(list(shape))
-        return _core().compile_model(sized_model, "CPU", options)
+        return _core().compile_model(sized_model, "CPU", options), []
 
     def run(values: np.ndarray) -> list[np.ndarray]:
         with lock:
-            network = sized(values.shape)
-        requests: dict[int, Any] = own.__dict__.setdefault("requests", {})
-        if id(network) not in requests:
-            if len(requests) >= SHAPES:
-                requests.clear()
-            requests[id(network)] = (network.create_infer_request(), network)
-        request = requests[id(network)][0]
+            network, idle = sized(values.shape)
+            request = idle.pop() if idle else network.create_infer_request()
         request.infer([values], share_inputs=True)
-        return [np.array(request.get_output_tensor(k).data) for k in range(len(network.outputs))]
+        outputs = [np.array(request.get_output_tensor(k).data) for k in range(len(network.outputs))]
+        with lock:
+            idle.append(request)
+        return outputs
 
     return run

@@ -198,11 +198,17 @@ def _single(entry: Weights, device: str | None, threshold: float) -> Model:
 
 def _found(network: Network, of: Sequence[tuple[View, ...]]) -> list[Candidates]:
     """Finds of the first stage in each photo, joined over its views; the photos' views have the same sizes."""
-    by_view = [network.find([parts[k].pixels for parts in of]) for k in range(len(of[0]))]
+    by_view = [[_finite(one) for one in network.find([parts[k].pixels for parts in of])] for k in range(len(of[0]))]
     return [
         joined([suppress(found[number], FIRST_IOU) for found in by_view] if len(parts) > 1 else [by_view[0][number]], parts)
         for number, parts in enumerate(of)
     ]
+
+
+def _finite(found: Candidates) -> Candidates:
+    """A network may say of a strange photo what is no number."""
+    sound = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores)
+    return found if sound.all() else found.take(sound)
 
 
 def _judged(photo: Photo, found: Candidates, second: Second | None, entry: Weights, threshold: float) -> Candidates:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kryss.vision.boxes import CANDIDATES, Candidates, efficientdet, picodet, planes, yolox
 from kryss.vision.compiled import compiled, graph
-from kryss.vision.registry import Weights, reader_file, weights_file
+from kryss.vision.registry import Weights, file_digest, reader_file, weights_file
 from kryss.vision.taxonomy import from_coco
 
 UNREAD = {"sign": "object--traffic-sign--front", "light": "object--traffic-light--general-upright"}
@@ -173,7 +173,7 @@ def _on_torch(
     import torch
 
     gpu = target.type == "cuda"
-    batch = BATCH[target.type]
+    batch = BATCH.get(target.type, 1)
     kinds = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16 if gpu else None}
     precision = kinds[entry.inference.precision]
     how = entry.preprocessing
@@ -234,7 +234,7 @@ def _on_openvino(
     step = 2 ** _config(entry, (512, 512)).max_level
     if how.size != "native" or how.multiple % step:
         raise ValueError(f"{entry.name}: backend openvino wants photos of size native and multiple {step}")
-    identity = f"{entry.sha256} {entry.architecture} {len(entry.classes)} {entry.options} {how}"
+    identity = f"{file_digest(weights_file(entry))} {entry.architecture} {len(entry.classes)} {entry.options} {how}"
     model = graph(lambda: free_size(entry, state), (1, 2 * step, 3 * step, 3), (1, -1, -1, 3), identity)
     run = compiled(model, entry.inference.precision, threads())
 
@@ -317,7 +317,7 @@ def _reader(path: Path, entry: Weights, target: Any) -> Second:
             return logits, deltas
 
     shape = (1, INPUT_PX, INPUT_PX, 3)
-    run = compiled(graph(Bytes, shape, shape, f"reader {entry.reader_sha256}"), entry.inference.precision, threads())
+    run = compiled(graph(Bytes, shape, shape, f"reader {file_digest(path)}"), entry.inference.precision, threads())
 
     def read(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, deltas = run(crops)

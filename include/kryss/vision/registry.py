@@ -76,6 +76,10 @@ class Tiling:
     overlap: int = 128
     """Shared pixels of neighbours: what is smaller than this is whole in one of them."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.side:
+            raise ValueError(f"tile: an overlap of {self.overlap} px of slices of {self.side} px: 0 <= overlap < side")
+
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
@@ -225,7 +229,9 @@ def entry_of(document: Mapping[str, Any], where: str, folder: Path = HERE) -> We
         return kind(**made)
 
     try:
-        return replace(built(Weights, document), folder=folder)
+        entry: Weights = replace(built(Weights, document), folder=folder)
+        _check_name(entry)
+        return entry
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where}: entry {document.get('name')!r}: {error}") from error
 
@@ -281,14 +287,17 @@ def entries() -> tuple[Weights, ...]:
 
 
 def resolve(name: str) -> Weights:
-    """The entry of ``name@version``, or the newest (last) of ``name``; or the one in the metadata of a file, by its path."""
+    """The entry of ``name@version``, or the newest (last) of ``name``; or the one in the metadata of a file, by its path.
+
+    A plain name that ships means what ships: what somebody registers under it is had by its version.
+    """
     if name.endswith(".safetensors"):
         return entry_in(Path(name))
     every = entries()
     known = {model_key(entry): entry for entry in every}
     if name in known:
         return known[name]
-    newest = {entry.name: entry for entry in every}
+    newest = {entry.name: entry for entry in every} | {entry.name: entry for entry in _shipped()}
     if name in newest:
         return newest[name]
     plain = name.split("@", 1)[0]
@@ -310,7 +319,7 @@ def entry_in(path: Path) -> Weights:
             f"{path} does not say how it is used: its metadata hold no 'entry' "
             "(kryss.training.export.export_entry writes one; or register it)"
         )
-    digest = _digest(path)
+    digest = file_digest(path)
     entry = replace(entry_of(document, str(path), path.parent), file=path.name, local=None, url=None, sha256=digest)
     for other in entries():
         if model_key(other) == model_key(entry) and other.sha256 != digest:
@@ -331,14 +340,19 @@ def metadata(path: Path) -> dict[str, str]:
             raise WeightsDamaged(f"{path} is no safetensors file: its header cannot be read") from error
 
 
+def _check_name(entry: Weights) -> None:
+    """Names of files are made of them."""
+    if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.version):
+        raise ValueError(f"{model_key(entry)}: name and version are lower-case letters, digits and ._+-")
+
+
 def register(entry: Weights, path: Path, reader: Path | None = None, plausibility: Path | None = None) -> Weights:
     """Puts a model of one's own into the registry: copies its files under the weights folder and writes its entry, atomically.
 
     The same model again is no change; another one under a registered key is refused, since detections are attributed to the key.
     """
     key = model_key(entry)
-    if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.version):
-        raise ValueError(f"{key}: name and version are lower-case letters, digits and ._+-")
+    _check_name(entry)
     if key in {model_key(one) for one in _shipped()}:
         raise ValueError(f"{key} ships with Kryss: give your model another name or version")
     folder = weights_dir() / "registered"
@@ -348,9 +362,9 @@ def register(entry: Weights, path: Path, reader: Path | None = None, plausibilit
         file=f"{key}{path.suffix}",
         local=None,
         url=None,
-        sha256=_digest(path),
+        sha256=file_digest(path),
         reader=f"{key}.reader{reader.suffix}" if reader else entry.reader,
-        reader_sha256=_digest(reader) if reader else entry.reader_sha256,
+        reader_sha256=file_digest(reader) if reader else entry.reader_sha256,
         inference=replace(entry.inference, plausibility=f"{key}.plausible.json") if plausibility else entry.inference,
         folder=folder,
     )
@@ -415,7 +429,8 @@ def reader_file(entry: Weights) -> Path | None:
     return _checked(next((path for path in looked if path.is_file()), looked[0]), replace(entry, sha256=entry.reader_sha256))
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -431,7 +446,7 @@ def _checked(path: Path, entry: Weights) -> Path:
 @cache
 def _check(path: str, size: int, changed_ns: int, sha256: str | None, key: str) -> None:
     """Once per process and state of the file."""
-    digest = _digest(Path(path))
+    digest = file_digest(Path(path))
     if sha256 and not digest.startswith(sha256):
         raise WeightsDamaged(f"{key}: {path} has SHA-256 {digest}, expected {sha256}...: delete it and try again")
 
@@ -456,7 +471,7 @@ def _download(entry: Weights, target: Path) -> Path:
                         f"Without internet: put the file into {target.parent}"
                     ) from error
                 time.sleep(2 ** (attempt - 1))
-        digest = _digest(part)
+        digest = file_digest(part)
         if entry.sha256 and not digest.startswith(entry.sha256):
             raise WeightsDamaged(f"{model_key(entry)}: {url} has SHA-256 {digest}, expected {entry.sha256}...; nothing was kept")
         part.chmod(0o644)

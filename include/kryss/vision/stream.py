@@ -77,11 +77,19 @@ class _Group(Generic[Item, Decoded, Result]):
     decoded: list[Decoded] = field(default_factory=list)
     packed: list[_Packed] = field(default_factory=list)
 
+    def drop(self) -> None:
+        """Nobody will look at it."""
+        self.decoded.clear()
+        for one in self.packed:
+            one.release()
+
 
 def run(
     items: Iterable[tuple[str, Item]], work: Work[Item, Decoded, Result], workers: Workers
 ) -> Iterator[tuple[str, Result | ValueError]]:
-    """Each item's result, in the order of the items; or the error of its decoding."""
+    """Each item's result, in the order of the items; or the ValueError that decoding it or looking at it ended in. Any other error
+    is nobody's own fault and ends the run.
+    """
     source = iter(items)
     ahead = max(AHEAD * workers.number, 1) + AHEAD * work.batch * work.streams
     with ExitStack() as stack:
@@ -91,6 +99,7 @@ def run(
         line: deque[_Slot[Item, Decoded, Result]] = deque()
         undecoded: deque[_Slot[Item, Decoded, Result]] = deque()
         groups: dict[Hashable, _Group[Item, Decoded, Result]] = {}
+        stack.callback(lambda: [group.drop() for group in groups.values()])
 
         def send(key: Hashable) -> None:
             group = groups.pop(key)
@@ -138,10 +147,21 @@ def _look(work: Work[Any, Decoded, Result], group: _Group[Any, Decoded, Result])
     group.decoded, group.packed = [], []
     try:
         return [*work.look(decoded)]
+    except ValueError:
+        # One of them is not what the network can look at: whose fault it is, is found out alone.
+        return [_look_alone(work, one) for one in decoded]
     finally:
         del decoded
         for one in packed:
             one.release()
+
+
+def _look_alone(work: Work[Any, Decoded, Result], one: Decoded) -> Result | ValueError:
+    try:
+        return work.look([one])[0]
+    except ValueError as error:
+        log.exception("an item could not be looked at")
+        return error
 
 
 class _Pool:
@@ -153,6 +173,7 @@ class _Pool:
             log.info("decoding in threads: a daemonic process may have no children")
         self._processes = workers.kind == "processes" and not daemon
         self._decode, self._workers = decode, workers
+        self._out: set[Future[Any]] = set()
         self._executor = self._start(workers.number)
 
     def _start(self, number: int) -> Executor:
@@ -166,20 +187,27 @@ class _Pool:
 
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown(cancel_futures=True)
+        # Nobody asked for these any more: their shared memory would stay as long as this process.
+        for future in self._out:
+            if not future.cancelled() and future.exception() is None:
+                future.result().drop()
 
     def submit(self, item: Any) -> Future[Any]:
         if not self._processes:
             return self._executor.submit(self._decode, item)
         try:
-            return self._executor.submit(_packed, self._decode, item)
+            future = self._executor.submit(_packed, self._decode, item)
         except BrokenProcessPool:
             self._executor = self._start(self._workers.number)
-            return self._executor.submit(_packed, self._decode, item)
+            future = self._executor.submit(_packed, self._decode, item)
+        self._out.add(future)
+        return future
 
     def result(self, future: Future[Any], item: Any) -> tuple[_Packed | None, Any]:
         """The decoded item, and the shared memory that holds it."""
         if not self._processes:
             return None, future.result()
+        self._out.discard(future)
         try:
             packed = future.result()
         except BrokenProcessPool:
@@ -206,6 +234,11 @@ class _Packed:
             assert self._memory.buf is not None
             buffers = [self._memory.buf[start : start + size] for start, size in self._places]
         return pickle.loads(self._body, buffers=buffers)
+
+    def drop(self) -> None:
+        """Gives back what was never opened."""
+        self.open()
+        self.release()
 
     def release(self) -> None:
         if self._memory is not None:

@@ -74,8 +74,6 @@ def _slices(size: tuple[int, int], inference: Inference) -> Iterator[tuple[int, 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
     """Where slices of a side begin along a length: evenly, with at least the overlap."""
-    if not 0 <= overlap < side:
-        raise ValueError(f"tile: an overlap of {overlap} px of slices of {side} px leaves nothing: 0 <= overlap < side")
     if length <= side:
         return [0]
     number = -(-(length - overlap) // (side - overlap))
