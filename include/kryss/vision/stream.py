@@ -87,8 +87,8 @@ class _Group(Generic[Item, Decoded, Result]):
 def run(
     items: Iterable[tuple[str, Item]], work: Work[Item, Decoded, Result], workers: Workers
 ) -> Iterator[tuple[str, Result | ValueError]]:
-    """Each item's result, in the order of the items; or the ValueError that decoding it or looking at it ended in. Any other error
-    is nobody's own fault and ends the run.
+    """Each item's result, in the order of the items; or the ValueError that decoding it or looking at it ended in. Other errors
+    are nobody's own fault and end the run.
     """
     source = iter(items)
     ahead = max(AHEAD * workers.number, 1) + AHEAD * work.batch * work.streams
