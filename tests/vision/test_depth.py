@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryss.vision.depth import DepthMap, DepthModel, DepthUnavailable, PhotoBoxes, box_depth, load_depth, map_fault
-from kryss.vision.depth.maps import FAR_LIMIT, FLAT_MAP, NO_PIXEL, SATURATED_MAP, SKY, WIDE, inner_cells
+from kryss.model import Box
+from kryss.vision.depth import BoxDepth, DepthMap, DepthModel, DepthUnavailable, PhotoBoxes, box_depth, load_depth, map_fault
+from kryss.vision.depth.maps import BACKGROUND, FAR_LIMIT, FLAT_MAP, NO_PIXEL, SATURATED_MAP, SKY, WIDE, inner_cells
+from kryss.vision.photo import read_photo
 from kryss.vision.registry import resolve
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -36,6 +38,23 @@ def test_the_median_is_of_the_middle_of_the_box() -> None:
     assert box_depth(disc, (0, 0, 40, 40), (40, 40)).metres == 9.0
 
 
+def test_an_object_that_does_not_stand_out_has_no_depth() -> None:
+    """A network that has not seen a thin sign gives what is behind it."""
+    metres = np.full((60, 200), 40.0)
+    box = (90.0, 20.0, 110.0, 40.0)
+    assert box_depth(DepthMap(metres, 100.0), box, (200, 60)).reason == BACKGROUND
+    metres[20:40, 90:110] = 37.0
+    assert box_depth(DepthMap(metres, 100.0), box, (200, 60)).reason == BACKGROUND
+    metres[20:40, 90:110] = 20.0
+    assert box_depth(DepthMap(metres, 100.0), box, (200, 60)).metres == 20.0
+    sky = np.zeros((60, 200), bool)
+    sky[:, :80] = sky[:, 120:] = True  # before the sky everything stands out
+    assert box_depth(DepthMap(np.full((60, 200), 40.0), 100.0, sky), box, (200, 60)).metres == 40.0
+    # At the border only one side shows what is behind.
+    metres[20:40, :20] = 15.0
+    assert box_depth(DepthMap(metres, 100.0), (0.0, 20.0, 20.0, 40.0), (200, 60)).metres == 15.0
+
+
 @given(
     st.integers(2, 60), st.integers(2, 60), st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 1), st.floats(0.001, 1)
 )  # fmt: skip
@@ -47,8 +66,9 @@ def test_every_box_has_cells_and_they_lie_in_the_map(h: int, w: int, x: float, y
 
 def test_a_box_smaller_than_a_cell_takes_the_cell_under_its_centre() -> None:
     seen = DepthMap(np.arange(200.0).reshape(10, 20) / 10 + 1, 100.0)
-    assert box_depth(seen, (1051, 451, 1052, 452), (2000, 1000)).metres == seen.metres[4, 10]
-    assert box_depth(seen, (1999, 999, 2000, 1000), (2000, 1000)).metres == seen.metres[9, 19]
+    for box, row, column in (((1051, 451, 1052, 452), 4, 10), ((1999, 999, 2000, 1000), 9, 19)):
+        rows, columns = inner_cells(seen.metres.shape, box, (2000, 1000))
+        assert seen.metres[rows, columns].tolist() == [[seen.metres[row, column]]]
 
 
 def test_a_flat_map_says_nothing() -> None:
@@ -70,15 +90,16 @@ def test_a_box_in_the_sky_has_no_depth() -> None:
     seen = street(limit=80.0)
     assert box_depth(seen, (300, 50, 360, 110), (1600, 960)).reason == FAR_LIMIT
     told = DepthMap(np.full((96, 160), 30.0), 100.0, np.arange(96)[:, None].repeat(160, 1) < 48)
+    told.metres[65:71, 30:36] = 12.0
     assert box_depth(told, (300, 50, 360, 110), (1600, 960)).reason == SKY
-    assert box_depth(told, (300, 650, 360, 710), (1600, 960)).metres == 30.0
+    assert box_depth(told, (300, 650, 360, 710), (1600, 960)).metres == 12.0
 
 
 def test_a_box_with_two_things_in_it_has_no_depth() -> None:
     metres = np.full((60, 60), 10.0)
     metres[:, 30:] = 60.0
     assert box_depth(DepthMap(metres, 100.0), (0, 0, 60, 60), (60, 60)).reason == WIDE
-    metres[:, 30:] = 11.5
+    metres[:, 30:] = 11.5  # the box is the whole map: nothing lies beside it
     assert box_depth(DepthMap(metres, 100.0), (0, 0, 60, 60), (60, 60)).metres == pytest.approx(10.75, abs=0.76)
 
 
@@ -103,7 +124,9 @@ def test_photos_are_told_one_by_one_in_order_and_bad_ones_with_their_reason() ->
 
     def estimate(pixels: np.ndarray, focal: float | None) -> DepthMap:
         looks.append((pixels.shape, focal))
-        return street()
+        seen = street()
+        seen.metres[68:76, 74:82] = 4.0
+        return seen
 
     model = DepthModel(resolve("kryss-depth"), estimate, 300)
     box = (600.0, 700.0, 640.0, 740.0)
@@ -120,7 +143,7 @@ def test_photos_are_told_one_by_one_in_order_and_bad_ones_with_their_reason() ->
     assert found["cut"][0].metres is None and str(found["cut"][0].reason).startswith("bad-photo: ")
     assert found["gone"][0].reason == "bad-photo: cannot be read"
     assert "empty" not in asked
-    assert looks == [((480, 640, 3), 0.85)] * 2  # decoded at half, once a photo
+    assert looks == [((240, 320, 3), 0.85)] * 2  # decoded at a quarter, once a photo
 
 
 def test_no_name_is_no_model() -> None:
@@ -186,7 +209,7 @@ def test_real_skies_have_no_depth() -> None:
 
 
 def test_ours_knows_the_towns_depth() -> None:
-    """abs rel of every second photo of the town, whose layout and pictures are trained on nowhere."""
+    """Of every sixth photo of the town, whose layout and pictures are trained on nowhere."""
     from kryss.training.depth_judge import area_truth, judge
 
     model = load_depth("kryss-depth")
@@ -201,25 +224,25 @@ LEAST = {"median-scaled": 0.12, "metric": 0.2}
 def test_ours_scales_with_the_focal_length() -> None:
     model = load_depth("kryss-depth")
     assert model is not None
-    photo = json.loads((TOWN / "images.jsonl").read_text(encoding="utf-8").splitlines()[0])["id"]
-    body = (TOWN / "photos" / f"{photo}.jpg").read_bytes()
-    box = (500.0, 700.0, 700.0, 800.0)
-    [one] = model.median_depth(body, [box], (1280, 960), 0.6)
-    [two] = model.median_depth(body, [box], (1280, 960), 1.2)
-    assert one is not None and two == pytest.approx(2 * one, abs=0.02)
-    [unknown], [usual] = (model.median_depth(body, [box], (1280, 960), focal) for focal in (None, 0.85))
-    assert unknown == usual
+    photo = read_photo(next((TOWN / "photos").iterdir()).read_bytes())
+    one, two, unknown, usual = (model.depth_map(photo, focal).metres for focal in (0.6, 1.2, None, 0.85))
+    assert np.allclose(two, 2 * one, rtol=1e-5)
+    assert np.array_equal(unknown, usual)
+    assert one.shape[1] / one.shape[0] == pytest.approx(4 / 3, rel=0.05)
 
 
 def test_the_same_photo_has_the_same_depth_whatever_comes_with_it() -> None:
     model = load_depth("kryss-depth")
     assert model is not None
-    names = sorted(p.name for p in (TOWN / "photos").iterdir())[:3]
-    box = (500.0, 700.0, 700.0, 800.0)
+    boxes: dict[str, list[Box]] = {}
+    for row in json.loads((TOWN / "truth_boxes.json").read_text(encoding="utf-8"))["boxes"]:
+        boxes.setdefault(row["image_id"], []).append(tuple(row["box_ltrb"]))
+    names = sorted(boxes)[8:12]
 
-    def ask(some: list[str]) -> dict[str, list[object]]:
-        photos = [PhotoBoxes(name, (TOWN / "photos" / name).read_bytes, [box], (1280, 960), 0.85) for name in some]
-        return {name: list(found) for name, found in model.measure(photos)}
+    def ask(some: list[str]) -> dict[str, list[BoxDepth]]:
+        photos = [PhotoBoxes(name, (TOWN / "photos" / f"{name}.jpg").read_bytes, boxes[name], (1280, 960), 0.85) for name in some]
+        return dict(model.measure(photos))
 
     together = ask(names)
+    assert any(depth.metres for found in together.values() for depth in found)
     assert all(ask([name])[name] == together[name] for name in names)

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 RECIPE = Path(__file__).parent / "recipes" / "depth.yaml"
 CHECKPOINT = "depth-checkpoint.pt"
 LOG_EVERY = 25
+SHARED = 0.85
 Item = TypeVar("Item")
 
 
@@ -114,11 +115,15 @@ def as_input(pixels: np.ndarray) -> Tensor:
 
 
 def scale_invariant(error: Tensor, known: Tensor) -> Tensor:
-    """Eigen's loss of each picture's log errors (n, h, w) where known, lambda 1/2, as a root; mean over pictures."""
+    """Eigen's loss of each picture's log errors (n, h, w) where known, as a root; mean over pictures.
+
+    What is wrong everywhere alike counts little, as a single picture does not tell how high its camera is: lambda as in "From
+    big to small" (Lee et al. 2019).
+    """
     count = known.sum((1, 2)).clamp(min=1)
     error = torch.where(known, error, 0.0)
     square, mean = error.square().sum((1, 2)) / count, error.sum((1, 2)) / count
-    return (square - 0.5 * mean.square() + 1e-6).sqrt().mean()
+    return (square - SHARED * mean.square() + 1e-6).sqrt().mean()
 
 
 def gradients(error: Tensor, known: Tensor, scales: int = 4) -> Tensor:

@@ -85,7 +85,7 @@ def area_truth(area: Path) -> list[tuple[bytes, float | None, np.ndarray]]:
 def box_errors(model: DepthModel, area: Path) -> np.ndarray:
     """(n,) relative errors of the depth of true boxes of a recorded area: median inside the box against the object's true
     range."""
-    boxes = json.loads((area / "truth_boxes.json").read_text(encoding="utf-8"))
+    boxes = json.loads((area / "truth_boxes.json").read_text(encoding="utf-8"))["boxes"]
     rows = [json.loads(line) for line in (area / "images.jsonl").read_text(encoding="utf-8").splitlines()]
     errors = []
     for row in rows:

@@ -520,6 +520,8 @@ def set_up_depth(epoch: Epoch, folder: Path) -> None:
     scene.cycles.max_bounces = 0
     scene.cycles.filter_width = 0.01
     scene.render.resolution_x, scene.render.resolution_y = WIDTH_PX // DEPTH_CELL_PX, HEIGHT_PX // DEPTH_CELL_PX
+    scene.world = None
+    bpy.context.view_layer.material_override = scenery.plain("depth", (0.5, 0.5, 0.5))
     bpy.context.view_layer.use_pass_z = True
     scene.use_nodes = True
     n = scenery.Nodes(scene.node_tree)

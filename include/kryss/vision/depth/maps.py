@@ -31,8 +31,15 @@ of its box, a triangle half), and networks blur edges over a cell or two; the mi
 diamond, octagon, rectangle and triangle, and on the housing of a light. Its pole lies outside and is too thin for any of
 these networks."""
 
+GAP, BESIDE = 0.3, 1.0
+"""Strips to the left and right of a box, so many of its widths off and wide, show what is behind it."""
+STANDS_OUT = 0.85
+"""Signs and lights stand free, before something: where the middle of the box is not nearer than this share of what lies beside it,
+the network has not seen the object, and its number is the background's."""
+
 FLAT_MAP, SATURATED_MAP = "depth map is flat", "depth map is saturated"
 SKY, FAR_LIMIT, WIDE, NO_PIXEL = "sky in the box", "at the far limit", "depth spreads too wide in the box", "no depth in the box"
+BACKGROUND = "object is not told from its background"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,26 @@ def box_depth(found: DepthMap, box: Box, view: tuple[float, float]) -> BoxDepth:
         low, high = np.percentile(np.log(values), (25, 75))
         if high - low > MOST_SPREAD:
             return BoxDepth(None, WIDE)
+    behind = _behind(found, rows, box, view)
+    if behind is not None and middle > STANDS_OUT * behind:
+        return BoxDepth(None, BACKGROUND)
     return BoxDepth(round(middle, 2))
+
+
+def _behind(found: DepthMap, rows: slice, box: Box, view: tuple[float, float]) -> float | None:
+    """The median beside a box, in the rows of its middle; sky counts as the limit. None where nothing lies beside it."""
+    to_column, wide = found.metres.shape[1] / view[0], box[2] - box[0]
+    strips = ((box[0] - (GAP + BESIDE) * wide, box[0] - GAP * wide), (box[2] + GAP * wide, box[2] + (GAP + BESIDE) * wide))
+    cells = []
+    for start, end in strips:
+        columns = slice(max(int(start * to_column), 0), max(int(np.ceil(end * to_column)), 0))
+        metres = found.metres[rows, columns]
+        beyond = ~np.isfinite(metres) | (metres <= 0)
+        if found.far is not None:
+            beyond |= found.far[rows, columns]
+        cells.append(np.where(beyond, found.limit_m, metres).ravel())
+    beside = np.concatenate(cells)
+    return float(np.median(beside)) if beside.size else None
 
 
 def inner_cells(shape: tuple[int, ...], box: Box, view: tuple[float, float]) -> tuple[slice, slice]:
