@@ -91,11 +91,13 @@ def test_a_crop_follows_from_seed_and_number(crops: Crops) -> None:
 
 
 @needs_sprites
-def test_the_box_of_a_crop_lies_around_what_is_red(crops: Crops) -> None:
+def test_the_box_of_a_crop_lies_around_what_is_red(crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through jitter, stretching, shrinking and the camera: where the deltas say that the sign is."""
+    # Where the photo ends in a sign, its last red pixels are repeated outside.
+    monkeypatch.setattr("kryss.training.crops.CUT_SHARE", 0.0)
     rng = random.Random(1)
-    looked = 0
-    for patch in crops.street[0] * 40:
+    overlaps = []
+    for patch in crops.street[0] * 60:
         scene = crops._turned(rng, crops_scene(patch))
         sample = crops._object(rng, scene)
         [(left, top, right, bottom)] = decode(np.array([[0, 0, INPUT_PX, INPUT_PX]], float), sample.deltas[None])
@@ -105,9 +107,30 @@ def test_the_box_of_a_crop_lies_around_what_is_red(crops: Crops) -> None:
             continue  # faded
         columns, rows = np.flatnonzero((red > red.max() / 2).any(0)), np.flatnonzero((red > red.max() / 2).any(1))
         seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-        looked += 1
-        assert iou(seen, np.clip([[left, top, right, bottom]], 0, INPUT_PX))[0] > 0.75
-    assert looked > 20
+        overlaps.append(iou(seen, np.clip([[left, top, right, bottom]], 0, INPUT_PX))[0])
+    # Motion blur and occlusion move the half of the redness in some.
+    assert len(overlaps) > 30 and np.mean(overlaps) > 0.85 and np.median(overlaps) > 0.9
+
+
+@needs_sprites
+def test_what_an_edge_cuts_keeps_the_box_of_what_is_left(crops: Crops) -> None:
+    from kryss.training.crops import _cut_by_edge
+
+    rng = random.Random(3)
+    whole = crops_scene(crops.street[2][0])
+    area = (whole.box[2] - whole.box[0]) * (whole.box[3] - whole.box[1])
+    for _ in range(60):
+        scene = _cut_by_edge(rng, whole)
+        left, top, right, bottom = scene.box
+        height, width = scene.pixels.shape[:2]
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+        assert left < 1 or top < 1 or right > width - 1 or bottom > height - 1
+        assert 0.4 < (right - left) * (bottom - top) / area < 0.85
+        values = scene.pixels.astype(int)
+        red = (values[..., 0] - values[..., 1]) > 60
+        rows, columns = np.flatnonzero(red.any(1)), np.flatnonzero(red.any(0))
+        seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+        assert iou(seen, np.array([scene.box]))[0] > 0.9
 
 
 def crops_scene(patch):  # type: ignore[no-untyped-def]
@@ -252,8 +275,8 @@ def test_the_shipped_reader_names_and_tightens_boxes_of_photos_it_never_saw() ->
 
     found = coco.load(DATA / "gtsdb-train600" / "annotations.json", DATA / "gtsdb-train600" / "images", from_gtsdb())
     held = [photo for photo in found.photos if is_held_out(photo.id) and photo.boxes]
-    judged = judge(load_reader(CHECKPOINT, "cpu"), held[:12], passes=1, shakes=1)
-    assert judged.boxes >= 12
+    judged = judge(load_reader(CHECKPOINT, "cpu"), held[:25], passes=2, shakes=1)
+    assert judged.boxes >= 25
     assert judged.accuracy >= 0.9
-    assert judged.iou[1] > judged.iou[0] + 0.05
+    assert judged.iou[2] > judged.iou[0] + 0.1
     assert judged.false_positives <= 0.05
