@@ -34,7 +34,7 @@ these networks."""
 GAP, BESIDE = 0.3, 1.0
 """Strips to the left and right of a box, so many of its widths off and wide, show what is behind it."""
 STANDS_OUT = 0.85
-"""Signs and lights stand free, before something: where the middle of the box is not nearer than this share of what lies beside it,
+"""Signs and lights stand free, before something: where the middle of the box is not nearer than this share of what is beside it,
 the network has not seen the object, and its number is the background's."""
 
 FLAT_MAP, SATURATED_MAP = "depth map is flat", "depth map is saturated"
