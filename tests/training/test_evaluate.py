@@ -210,12 +210,71 @@ def test_words_of_other_data_sets() -> None:
     assert meaning("red", "green", "off", "stop") == [light] * 4
     assert meaning("go", "stop", "warning", "goLeft") == [light] * 4
     assert meaning("regulatory--priority-road--g4", "other-sign") == ["regulatory--priority-road--g1", None]
-    assert meaning("17", "class_13") == ["regulatory--no-entry--g1", YIELD]
+    assert meaning("gtsrb 17", "class_13") == ["regulatory--no-entry--g1", YIELD]
     assert meaning("traffic sign") == ["traffic-sign"]
     assert meaning("traffic signal") == [light]
     assert meaning(UPRIGHT, "car") == [UPRIGHT, None]
     with pytest.raises(ValueError, match="no class 'lollipop'"):
         read_classes(["lollipop"])
+
+
+GTSRB = """Speed limit (20km/h);Speed limit (30km/h);Speed limit (50km/h);Speed limit (60km/h);Speed limit (70km/h)
+Speed limit (80km/h);End of speed limit (80km/h);Speed limit (100km/h);Speed limit (120km/h);No passing
+No passing for vehicles over 3.5 metric tons;Right-of-way at the next intersection;Priority road;Yield;Stop;No vehicles
+Vehicles over 3.5 metric tons prohibited;No entry;General caution;Dangerous curve to the left;Dangerous curve to the right
+Double curve;Bumpy road;Slippery road;Road narrows on the right;Road work;Traffic signals;Pedestrians;Children crossing
+Bicycles crossing;Beware of ice/snow;Wild animals crossing;End of all speed and passing limits;Turn right ahead
+Turn left ahead;Ahead only;Go straight or right;Go straight or left;Keep right;Keep left;Roundabout mandatory
+End of no passing;End of no passing by vehicles over 3.5 metric tons""".replace("\n", ";").split(";")
+
+
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace(" ", "_").replace(".", "-")])
+def test_english_names_of_the_recognition_benchmark(spell: Any) -> None:
+    """By the names alone: the ids say nothing."""
+    read = read_categories([{"id": f"x{index}", "name": spell(name)} for index, name in enumerate(GTSRB)])
+    assert read.class_of == {f"x{number}": name for number, name in from_gtsdb().items()}
+    assert read.unknown == ()
+
+
+@pytest.mark.parametrize("first_id", [0, 1])
+@pytest.mark.parametrize("spell", ["{}", "{:02d}", "{:05d}", "class_{}", "GTSDB {}"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_count_from_nought_unless_there_is_43_and_no_nought(first: int, spell: str, first_id: int) -> None:
+    rows = [{"id": number + first_id, "name": spell.format(number + first)} for number in range(43)]
+    assert read_categories(rows).class_of == {str(number + first_id): name for number, name in from_gtsdb().items()}
+
+
+def test_numbers_that_are_not_those_of_gtsdb_mean_nothing() -> None:
+    def understood(numbers: Sequence[int], **more: str) -> int:
+        return len(read_categories([{"id": number, "name": str(number), **more} for number in numbers]).class_of)
+
+    assert understood(range(3)) == 0, "any detector's classes may be called 0, 1, 2"
+    assert understood(range(44)) == 0, "from 0 or from 1?"
+    assert understood(range(80)) == 0
+    assert understood(range(3), supercategory="prohibitory") == 3
+    assert understood(range(1, 43)) == 42
+    nameless = read_categories([{"id": number} for number in range(43)])
+    assert nameless.class_of == {str(number): name for number, name in from_gtsdb().items()}
+
+
+def test_words_of_lights_are_whole_names() -> None:
+    def meaning(*names: str) -> set[str | None]:
+        read = read_categories([{"id": index, "name": name} for index, name in enumerate(names)])
+        return {read.class_of.get(str(index)) for index in range(len(names))}
+
+    for of_lights in (
+        ["GreenLeft", "RedStraightLeft", "Yellow", "off", "RedRight", "GreenStraightRight"],
+        ["tl_green", "tl_red"],
+        ["stoplight"],
+        ["Red-Straight", "greenleft", "redlight"],
+        ["traffic_light", "trafficlight", "Traffic Lights", "vehicle_traffic_light", "red_light"],
+        ["go", "stop", "warning", "goLeft", "goForward", "stopLeft", "warningLeft", "goRight"],
+        ["red", "yellow", "green", "wait_on", "off"],
+    ):
+        assert meaning(*of_lights) == {"traffic-light"}, of_lights
+    assert meaning("Stop", "Go straight or left", "Yield") == {STOP, YIELD, "regulatory--go-straight-or-turn-left--g1"}
+    assert "traffic-light" not in meaning("go left", "go right", "go straight", "stop")
+    assert meaning("street light", "headlight", "traffic light pole", "pedestrian", "animals", "danger", "mandatory") == {None}
 
 
 def test_labels_with_everything_wrong(tmp_path: Path) -> None:
