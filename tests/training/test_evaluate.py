@@ -308,6 +308,28 @@ def test_labels_with_everything_wrong(tmp_path: Path) -> None:
     assert truth_of(coco([(0, "parasol", (0, 0, 9, 9))]), tmp_path, given={"parasol": STOP}).labelled == {STOP}
 
 
+def test_photos_are_found_by_their_base_name_where_it_is_unique(tmp_path: Path) -> None:
+    places = ("as/named/a.jpg", "deep/er/b.jpg", "c.jpg", "x/d.jpg", "y/d.jpg", "x/left/e.jpg", "y/right/e.jpg", "w/f.jpg")
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    names = (
+        "as/named/a.jpg",
+        "b.jpg",
+        "no/such/folder/c.jpg",
+        "d.jpg",
+        "data/right/e.jpg",
+        "gone\\w\\f.jpg",
+        "/abs/c.jpg",
+        "g.jpg",
+    )
+    document = coco([(0, STOP, (0, 0, 9, 9))], photos=len(names))
+    for row, name in zip(document["images"], names, strict=True):
+        row["file_name"] = name
+    found = [photo.path.relative_to(tmp_path).as_posix() for photo in truth_of(document, tmp_path).photos if photo.path.is_file()]
+    assert found == ["as/named/a.jpg", "deep/er/b.jpg", "c.jpg", "y/right/e.jpg", "w/f.jpg", "c.jpg"]
+
+
 def test_photos_that_cannot_be_read_are_left_out_with_their_labels_and_told(tmp_path: Path) -> None:
     truth = truth_of(coco([(0, STOP, (0, 0, 10, 10)), (1, STOP, (0, 0, 10, 10))], photos=2), tmp_path)
     found = Looked({"0": [detection(STOP, 0.9, (0, 0, 10, 10))]}, {"1": "bad-photo: truncated"}, 1.0)

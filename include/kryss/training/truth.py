@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kryss.training.categories import GROUPS, group_of, read_categories
@@ -181,6 +182,7 @@ def _is_held_out(key: str) -> bool:
 def _photos(rows: Sequence[Any], images: Path, boxes: dict[str, list[TrueBox]], faults: Counter[str]) -> Iterable[TruePhoto]:
     """Takes the boxes of each photo out of ``boxes``."""
     seen = set()
+    places = _Places(images)
     for row in rows:
         if not isinstance(row, Mapping) or "id" not in row or not row.get("file_name"):
             faults["image without id or file_name"] += 1
@@ -191,13 +193,42 @@ def _photos(rows: Sequence[Any], images: Path, boxes: dict[str, list[TrueBox]], 
             continue
         seen.add(key)
         name = str(row["file_name"])
-        path = images / name
-        if not path.is_file() and (images / Path(name).name).is_file():
-            path = images / Path(name).name
+        path = places.find(name)
         size: tuple[int, int] | None = None
         if all(isinstance(row.get(side), int | float) and row[side] >= 1 for side in ("width", "height")):
             size = int(row["width"]), int(row["height"])
         yield TruePhoto(key, name, path, size, tuple(boxes.pop(key, ())))
+
+
+class _Places:
+    """Where photos lie under a folder: as named, else under the base name, else in the one place below that has a file of that
+    base name. Of several the one that shares most of the named folders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._below: dict[str, list[Path]] | None = None
+
+    def find(self, name: str) -> Path:
+        """The photo's file; the path as named where there is none, or no one."""
+        parts = PurePosixPath(name.replace("\\", "/")).parts or (name,)
+        for path in (self.folder / name, self.folder.joinpath(*parts), self.folder / parts[-1]):
+            if path.is_file():
+                return path
+        if self._below is None:
+            self._below = {}
+            for path in sorted(self.folder.rglob("*")):
+                if path.is_file():
+                    self._below.setdefault(path.name, []).append(path)
+
+        def shared(path: Path) -> int:
+            pairs = zip(reversed(path.parts), reversed(parts), strict=False)
+            return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+        alike = self._below.get(parts[-1], [])
+        most = max(map(shared, alike), default=0)
+        best = [path for path in alike if shared(path) == most]
+        return best[0] if len(best) == 1 else self.folder / name
 
 
 def _ltrb(bbox: Any) -> Ltrb | None:
