@@ -61,6 +61,14 @@ class Work(Generic[Item, Decoded, Result]):
     streams: int = 1
     """Calls of ``look`` at a time."""
 
+    def look_alone(self, one: Decoded) -> Result | ValueError:
+        """Its result, or the error that looking at it ended in."""
+        try:
+            return self.look([one])[0]
+        except ValueError as error:
+            log.exception("an item could not be looked at")
+            return error
+
 
 @dataclass(slots=True)
 class _Slot(Generic[Item, Decoded, Result]):
@@ -99,7 +107,11 @@ def run(
         line: deque[_Slot[Item, Decoded, Result]] = deque()
         undecoded: deque[_Slot[Item, Decoded, Result]] = deque()
         groups: dict[Hashable, _Group[Item, Decoded, Result]] = {}
-        stack.callback(lambda: [group.drop() for group in groups.values()])
+
+        @stack.callback
+        def drop() -> None:
+            for group in groups.values():
+                group.drop()
 
         def send(key: Hashable) -> None:
             group = groups.pop(key)
@@ -149,19 +161,11 @@ def _look(work: Work[Any, Decoded, Result], group: _Group[Any, Decoded, Result])
         return [*work.look(decoded)]
     except ValueError:
         # One of them is not what the network can look at: whose fault it is, is found out alone.
-        return [_look_alone(work, one) for one in decoded]
+        return [work.look_alone(one) for one in decoded]
     finally:
         del decoded
         for one in packed:
             one.release()
-
-
-def _look_alone(work: Work[Any, Decoded, Result], one: Decoded) -> Result | ValueError:
-    try:
-        return work.look([one])[0]
-    except ValueError as error:
-        log.exception("an item could not be looked at")
-        return error
 
 
 class _Pool:
