@@ -47,3 +47,35 @@ def test_the_held_out_part_is_written(labels: Path, tmp_path: Path) -> None:
     assert [row["id"] for row in part["images"]] == [5]
     assert len(part["annotations"]) == 1
     assert len(part["categories"]) == 2
+
+
+def test_nothing_to_judge_by_is_said_before_a_model_is_loaded(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = said(capsys, "--coco", labels, "--model", "kryss-street-lite0")
+    assert "none of its 6 photos is there, e.g." in line
+    assert "--images says where they are" in line
+    for number in range(6):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"no picture")
+    assert "no label of regulatory--stop--g1 in its 5 photos" in said(
+        capsys, "--coco", labels, "--model", "kryss-street-lite0", "--limit", 5
+    )
+    assert "no photo to judge by" in said(capsys, "--coco", labels, "--model", "kryss-street-lite0", "--limit", 0)
+    document = json.loads(labels.read_text())
+    document["annotations"][0]["category_id"] = 2
+    labels.write_text(json.dumps(document))
+    assert "not understood (boxes): dog (1): say it with --map" in said(capsys, "--coco", labels, "--model", "kryss-street-lite0")
+    labels.write_text(json.dumps({**document, "images": []}))
+    assert "no photo to judge by" in said(capsys, "--coco", labels, "--model", "kryss-street-lite0")
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",)])
+def test_photos_of_which_none_is_readable_are_an_error(
+    options: tuple[str, ...], labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(6):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out.json"
+    assert main(["evaluate", "--coco", str(labels), "--model", "kryss-street-lite0", "--json", str(out), *options]) == 2
+    assert "none of its 6 photos could be read: bad-photo: not an image" in capsys.readouterr().err
+    assert not out.exists()

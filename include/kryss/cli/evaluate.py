@@ -105,6 +105,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     truths = [_truth(options, number) for number in range(len(options.coco))]
     entry = resolve(options.model)
+    for path, truth in zip(options.coco, truths, strict=True):
+        _must_be_judgeable(path, truth)
     if options.no_second_stage:
         entry = replace(entry, inference=replace(entry.inference, recogniser=False))
     detector = detector_of(replace(entry, calibration=None) if options.choose_thresholds else entry, options.device, LOWEST_SCORE)
@@ -115,6 +117,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         every.append(look(detector, truth, say))
         for key, reason in list(every[-1].failed.items())[:20]:
             say(f"photo {key} left out: {reason}")
+        if not every[-1].found:
+            reasons = sorted(set(every[-1].failed.values()))
+            raise TruthError(f"{path}: none of its {len(truth.photos)} photos could be read: {'; '.join(reasons[:3])}")
     if options.choose_thresholds:
         entry, every = _choose(options, entry, truths, every, say)
     for path, truth, looked in zip(options.coco, truths, every, strict=True):
@@ -161,6 +166,25 @@ def _truth(options: argparse.Namespace, number: int) -> Any:
     if options.held_out:
         truth = truth.held_out()
     return truth if options.limit is None else truth.first(options.limit)
+
+
+def _must_be_judgeable(path: Path, truth: Any) -> None:
+    """TruthError where there is nothing to look at or nothing to find."""
+    from kryss.training.truth import TruthError
+
+    if not truth.photos:
+        raise TruthError(f"{path}: no photo to judge by (of its images, as --held-out and --limit leave them)")
+    if not any(photo.path.is_file() for photo in truth.photos):
+        raise TruthError(
+            f"{path}: none of its {len(truth.photos)} photos is there, e.g. {truth.photos[0].path}: --images says where they are"
+        )
+    if not truth.boxes:
+        left_out = ", ".join(f"{name} ({count})" for name, count in sorted(truth.unknown.items(), key=lambda item: -item[1])[:5])
+        names = ", ".join(sorted(truth.labelled)[:5])
+        raise TruthError(
+            f"{path}: no label of {names} in its {len(truth.photos)} photos: there is nothing to find"
+            + (f"; categories that are not understood (boxes): {left_out}: say it with --map NAME=CLASS" if left_out else "")
+        )
 
 
 def _choose(options: argparse.Namespace, entry: Any, truths: list[Any], every: list[Any], say: Any) -> tuple[Any, list[Any]]:
