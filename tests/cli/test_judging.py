@@ -79,3 +79,21 @@ def test_photos_of_which_none_is_readable_are_an_error(
     assert main(["evaluate", "--coco", str(labels), "--model", "kryss-street-lite0", "--json", str(out), *options]) == 2
     assert "none of its 6 photos could be read: bad-photo: not an image" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_wrong_model_or_device_is_said_in_one_line(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images" / "5.jpg").write_bytes(b"no picture")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"no weights at all")
+
+    def last(*more: str) -> str:
+        assert main(["evaluate", "--coco", str(labels), "--quiet", *more]) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "is no detector: its task is depth" in last("--model", "kryss-depth")
+    assert "is no safetensors file" in last("--model", str(junk))
+    assert "kryss-street-lite0 cannot be used: " in last("--model", "kryss-street-lite0", "--device", "toaster")
+    monkeypatch.setenv("KRYSS_DECODERS", "many")
+    assert "expected threads:N" in last("--model", "kryss-street-lite0")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Judges a detector by the labels of a COCO file: average precision (COCO's), precision and recall where the model is used,
@@ -72,7 +75,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0; 2 where labels, model or output cannot be used, with one line that says why."""
     from kryss.training.truth import TruthError, held_out
-    from kryss.vision.registry import UnknownWeights, WeightsDamaged, WeightsUnavailable
+    from kryss.vision.registry import WeightsDamaged, WeightsUnavailable
 
     try:
         if options.write_held_out:
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.model:
             raise TruthError("--model is needed: a name of the registry or a file")
         return _evaluate(options)
-    except (TruthError, UnknownWeights, WeightsUnavailable, WeightsDamaged) as error:
+    except (ValueError, WeightsUnavailable, WeightsDamaged) as error:
         print(f"kryss evaluate: {error}", file=sys.stderr)
     except OSError as error:
         print(f"kryss evaluate: {error.filename}: {error.strerror or error}", file=sys.stderr)
@@ -94,7 +97,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from kryss.training.evaluate import LOWEST_SCORE, look, score
     from kryss.training.truth import TruthError
     from kryss.vision.detect import detector_of
-    from kryss.vision.registry import entry_digest, entry_document, model_key, resolve
+    from kryss.vision.registry import WeightsDamaged, WeightsUnavailable, entry_digest, entry_document, model_key, resolve
 
     if len(options.coco) > 1 and not options.choose_thresholds:
         raise TruthError("more than one --coco: judge one set of labels at a time (several are for --choose-thresholds)")
@@ -105,20 +108,31 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     truths = [_truth(options, number) for number in range(len(options.coco))]
     entry = resolve(options.model)
+    if entry.task != "detect":
+        raise ValueError(f"{model_key(entry)} is no detector: its task is {entry.task}")
     for path, truth in zip(options.coco, truths, strict=True):
         _must_be_judgeable(path, truth)
     if options.no_second_stage:
         entry = replace(entry, inference=replace(entry.inference, recogniser=False))
-    detector = detector_of(replace(entry, calibration=None) if options.choose_thresholds else entry, options.device, LOWEST_SCORE)
     every = []
-    for path, truth in zip(options.coco, truths, strict=True):
-        for line in _of_labels(path, truth):
-            say(line)
-        every.append(look(detector, truth, say))
-        for key, reason in list(every[-1].failed.items())[:20]:
+    try:
+        plain = replace(entry, calibration=None) if options.choose_thresholds else entry
+        detector = detector_of(plain, options.device, LOWEST_SCORE)
+        for path, truth in zip(options.coco, truths, strict=True):
+            for line in _of_labels(path, truth):
+                say(line)
+            every.append(look(detector, truth, say))
+    except (OSError, ValueError, WeightsUnavailable, WeightsDamaged):
+        raise
+    except Exception as error:  # a wrong model or device fails in as many ways as there are libraries that read it
+        log.debug("%s", options.model, exc_info=True)
+        lines = str(error).strip().splitlines() or [""]
+        raise ValueError(f"{options.model} cannot be used: {type(error).__name__}: {lines[0]}") from error
+    for path, truth, looked in zip(options.coco, truths, every, strict=True):
+        for key, reason in list(looked.failed.items())[:20]:
             say(f"photo {key} left out: {reason}")
-        if not every[-1].found:
-            reasons = sorted(set(every[-1].failed.values()))
+        if not looked.found:
+            reasons = sorted(set(looked.failed.values()))
             raise TruthError(f"{path}: none of its {len(truth.photos)} photos could be read: {'; '.join(reasons[:3])}")
     if options.choose_thresholds:
         entry, every = _choose(options, entry, truths, every, say)
