@@ -89,6 +89,34 @@ def test_a_precision_that_it_has_not_is_refused(tiny: Any) -> None:
         compiled.compiled(tiny, "fp16", 1)
 
 
+def test_threads_that_begin_at_once_do_not_wait_for_each_other(tiny: Any, folder: Path) -> None:
+    """In a process of its own: only the first arrays of a process can meet. Without the cure it hangs more often than not."""
+    code = """
+import threading, sys, faulthandler
+import numpy as np
+from kryss.vision import compiled
+def absent():
+    raise AssertionError("it is kept")
+run = compiled.compiled(compiled.graph(absent, (1, 8, 16, 3), (1, -1, -1, 3), "tiny"), "fp32", 4)
+faulthandler.dump_traceback_later(60, exit=True)
+barrier = threading.Barrier(4)
+def look():
+    barrier.wait()
+    run(np.zeros((1, 8, 16, 3), np.uint8))
+several = [threading.Thread(target=look) for _ in range(4)]
+[one.start() for one in several]
+[one.join() for one in several]
+print("done")
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": "include", "KRYSS_WEIGHTS_DIR": str(folder)},
+    )
+    assert answer.stdout.strip() == "done", answer.stderr
+
+
 def test_converting_and_running_talks_to_nobody(tmp_path: Path) -> None:
     """Importing OpenVINO reports that to a server, from a process of its own: a hook sees every socket and every new process."""
     code = f"""

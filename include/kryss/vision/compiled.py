@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Compiled = Callable[[np.ndarray], list[np.ndarray]]
 """One input to all outputs; may be called from as many threads as there are streams."""
+_FIRST = threading.Lock()
 SHAPES = 3
 """Sizes of input that stay compiled: each holds buffers for each stream. Photos of a sequence have one size."""
 
@@ -79,6 +80,10 @@ def openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as library
 
+    with _FIRST:
+        # The first array that is handed over sets NumPy up inside of OpenVINO: two threads that do so at once wait for each other
+        # for ever (pybind11: one holds the interpreter lock, the other the guard of a static).
+        library.Tensor(np.zeros(1, np.uint8), shared_memory=True)
     return library
 
 
