@@ -12,25 +12,31 @@ about the detector; ``recall_with_left_out`` counts their labels as missed.
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from kryss.model import Detection
+from kryss.model import Box, Detection
 from kryss.training.truth import Truth
 from kryss.vision.boxes import iou
 from kryss.vision.detect import Detector, PhotoFailure
 
 log = logging.getLogger(__name__)
 
-LOWEST_SCORE = 0.05
-"""Detections from this score on are judged: average precision needs more than those that are used."""
+LOWEST_SCORE = 0.001
+"""Detections from this score on are judged: average precision needs more than those that are used, and a calibrated score is
+small where few are right.
+"""
+LOWEST_CALIBRATED = 0.05
+"""Scores from which it is asked whether they mean what they say."""
 MATCH_IOU = 0.5
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
@@ -39,6 +45,8 @@ HEIGHTS_PX = (0, 12, 16, 24, 32, 48, 96, 100_000)
 """Edges of the bins of box heights."""
 SCORE_BINS = 10
 PROGRESS_S = 10.0
+ORIENTATION = 0x0112
+"""EXIF tag."""
 MOST_DETECTIONS = 100
 """Of a class in a photo, COCO's rule."""
 
@@ -82,24 +90,53 @@ def look(detector: Detector, truth: Truth, say: Callable[[str], None] | None = N
     def photos() -> Iterator[tuple[str, bytes]]:
         for photo in truth.photos:
             try:
-                yield photo.id, photo.path.read_bytes()
+                body = photo.path.read_bytes()
             except OSError as error:
                 failed[photo.id] = f"bad-photo: cannot be read: {error.strerror or error}"
+                continue
+            if photo.size and (turn := turn_of_labels(body, photo.size)):
+                # The detector asks for the size when it takes the photo, after this.
+                turned[photo.id], sizes[photo.id] = turn, (photo.size[1], photo.size[0])
+            yield photo.id, body
 
     sizes = {photo.id: photo.size for photo in truth.photos if photo.size}
+    turned: dict[str, int] = {}
     found: dict[str, Sequence[Detection]] = {}
     began = said = time.monotonic()
     for image_id, outcome in detector.detect(photos(), sizes):
         if isinstance(outcome, PhotoFailure):
             failed[image_id] = outcome.reason
         else:
-            found[image_id] = outcome
+            width, height = sizes.get(image_id, (0, 0))
+            turn = turned.get(image_id)
+            found[image_id] = [replace(one, box=stored(one.box, turn, height, width)) for one in outcome] if turn else outcome
         now = time.monotonic()
         if now - said >= PROGRESS_S:
             said, done, total = now, len(found) + len(failed), len(truth.photos)
             each = (now - began) / done
             tell(f"{done} of {total} photos, {each:.2f} s each, {len(failed)} unreadable, {each * (total - done):.0f} s to go")
     return Looked(found, failed, time.monotonic() - began)
+
+
+def turn_of_labels(body: bytes, size: tuple[int, int]) -> int | None:
+    """The EXIF orientation of a photo whose labels were made on its pixels as stored: ``size``, which the labels say, is that of
+    the stored pixels and not that of the upright photo. (Where both are the same, labels are taken to be upright.)
+    """
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            lies = orientation in (5, 6, 7, 8) and image.size == size and size[0] != size[1]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return orientation if lies else None
+
+
+def stored(box: Box, orientation: int, width: int, height: int) -> Box:
+    """A box of an upright photo in its stored pixels. ``orientation``: EXIF, 5 to 8; ``width``, ``height``: of the stored."""
+    left, top, right, bottom = box
+    across = (width - bottom, width - top) if orientation in (7, 8) else (top, bottom)
+    down = (height - right, height - left) if orientation in (6, 7) else (left, right)
+    return across[0], down[0], across[1], down[1]
 
 
 def judged(truth: Truth, looked: Looked) -> list[Judged]:
@@ -286,9 +323,9 @@ class _Judging:
 
 def calibration(matched: Sequence[Judged]) -> dict[str, Any]:
     """Whether a score means what it says: the share of right ones among those of a score; expected calibration error (Guo et
-    al. 2017, ten equal bins) and the Brier score, over every detection from ``LOWEST_SCORE``.
+    al. 2017, ten equal bins) and the Brier score, over every detection from ``LOWEST_CALIBRATED``.
     """
-    counted = [one for one in matched if not one.is_ignored]
+    counted = [one for one in matched if not one.is_ignored and one.score >= LOWEST_CALIBRATED]
     scores, right = np.array([one.score for one in counted]), np.array([one.right for one in counted], float)
     bins: list[dict[str, Any]] = []
     edges = np.linspace(0, 1, SCORE_BINS + 1)
