@@ -209,16 +209,16 @@ def test_real_skies_have_no_depth() -> None:
 
 
 def test_ours_knows_the_towns_depth() -> None:
-    """Of every sixth photo of the town, whose layout and pictures are trained on nowhere."""
+    """The town's layout and pictures are trained on nowhere."""
     from kryss.training.depth_judge import area_truth, judge
 
     model = load_depth("kryss-depth")
     assert model is not None
-    found = judge(model, area_truth(TOWN)[::6])
+    found = judge(model, area_truth(TOWN))
     assert found["median-scaled"].abs_rel <= LEAST["median-scaled"] and found["metric"].abs_rel <= LEAST["metric"]
 
 
-LEAST = {"median-scaled": 0.12, "metric": 0.2}
+LEAST = {"median-scaled": 0.12, "metric": 0.16}
 
 
 def test_ours_scales_with_the_focal_length() -> None:

@@ -104,7 +104,7 @@ def _monodepth2(entry: Weights) -> tuple[Estimate, int]:
 
     from kryss.vision.depth.monodepth2 import FARTHEST_M, load_monodepth2
 
-    device, encoder = _device(), weights_file(entry)
+    device, encoder, scale = _device(), weights_file(entry), float(entry.options.get("scale", 1.0))
     decoder = encoder.with_name("depth.pth")
     if not decoder.is_file():
         raise WeightsUnavailable(f"{model_key(entry)}: depth.pth is not beside {encoder}: it belongs to the same download")
@@ -117,7 +117,7 @@ def _monodepth2(entry: Weights) -> tuple[Estimate, int]:
     def estimate(pixels: np.ndarray, focal: float | None) -> DepthMap:
         small = np.asarray(Image.fromarray(pixels).resize(model.size, Image.Resampling.LANCZOS), np.float32) / 255
         planes = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)[None]))
-        return DepthMap(model(planes.to(device))[0].float().cpu().numpy(), FARTHEST_M)
+        return DepthMap(model(planes.to(device))[0].float().cpu().numpy() * np.float32(scale), FARTHEST_M * scale)
 
     return estimate, model.size[0]
 
