@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from kryss.model import Detection
 from kryss.training.categories import read_categories, read_classes
 from kryss.training.choose import calibrate, calibrated, choose, thresholds
-from kryss.training.evaluate import Judged, Looked, calibration, judged, score
+from kryss.training.evaluate import Judged, Looked, calibration, judged, look, score
 from kryss.training.report import page
 from kryss.training.truth import Truth, TruthError, held_out, read_truth
+from kryss.vision.photo import read_photo
 from kryss.vision.registry import resolve
 from kryss.vision.taxonomy import from_gtsdb, from_gtsdb_name
 
@@ -339,6 +341,42 @@ def test_photos_that_cannot_be_read_are_left_out_with_their_labels_and_told(tmp_
     nothing = score(truth, Looked({}, {"0": "gone", "1": "gone"}, 1.0))
     assert (nothing["map50"], nothing["photos"], nothing["operating"]["precision"]) == (None, 0, None)
     assert score(truth, looked(truth))["map50"] == 0.0
+
+
+class FindsRed:
+    """Takes a photo as the detector does (upright, in pixels of the given size) and finds what is red in it."""
+
+    def detect(self, photos: Iterable[tuple[str, bytes]], sizes: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, Any]]:
+        for key, body in photos:
+            photo = read_photo(body, sizes.get(key))
+            rows, columns = np.nonzero((photo.pixels[..., 0] > 128) & (photo.pixels[..., 1] < 128))
+            corners = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
+            box = corners * [photo.scale_x, photo.scale_y, photo.scale_x, photo.scale_y]
+            yield key, [detection(STOP, 0.9, tuple(box.tolist()), key)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("labelled_as", ["stored", "upright"])
+def test_labels_of_turned_photos_refer_to_the_pixels_whose_size_they_say(
+    orientation: int, labelled_as: str, tmp_path: Path
+) -> None:
+    if labelled_as == "stored" and orientation in (2, 3, 4):
+        pytest.skip("both sizes are the same: labels are taken to be upright")
+    image = Image.new("RGB", (120, 80), "white")
+    image.paste("red", (8, 16, 40, 24))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "0.jpg", exif=exif, quality=95, subsampling=0)
+    turned = ImageOps.exif_transpose(Image.open(tmp_path / "0.jpg")) if labelled_as == "upright" else image
+    rows, columns = np.nonzero(np.asarray(turned)[..., 1] < 128)
+    box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+    document = coco([(0, STOP, box)])
+    document["images"][0].update(width=turned.width, height=turned.height)
+    truth = truth_of(document, tmp_path)
+    seen = look(FindsRed(), truth)  # type: ignore[arg-type]
+    assert seen.failed == {}
+    assert seen.found["0"][0].box == pytest.approx(box, abs=1)
+    assert score(truth, seen)["map50"] == 1.0
 
 
 def test_the_held_out_part_has_the_photos_that_training_never_sees(tmp_path: Path) -> None:
