@@ -14,14 +14,15 @@ Of one model, on one machine, in one run, in turns; each contestant in a process
 (e) as (d), and the second stage's bare forward pass for as many crops as (c) had it read: what our model costs without the rest.
 
 All see the same pixels: the size of (c)'s input for the photo. Loading and the first photos, which compile, are not counted.
---backends: processor time of a forward pass of the finder by library and precision instead (int8: nncf, calibrated on the
-photos).
+--backends: processor time of a forward pass of the finder by library and precision instead (int8 where nncf is installed,
+calibrated on the photos).
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -341,7 +342,6 @@ def backends(options: argparse.Namespace) -> str:
     from kryss.vision.compiled import compiled, graph, openvino
 
     ov = openvino()
-    import nncf
     import onnxruntime
     import torch
 
@@ -359,10 +359,13 @@ def backends(options: argparse.Namespace) -> str:
     runs: dict[str, Callable[[], Any]] = {}
     for precision in ("fp32", "bf16"):
         runs[f"OpenVINO {precision}"] = partial(compiled(free, precision, 1), picture)
-    sized = free.clone()
-    sized.reshape(list(picture.shape))
-    small = nncf.quantize(sized, nncf.Dataset(pictures), preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures))
-    runs["OpenVINO int8 (nncf)"] = partial(compiled(small, "bf16", 1), picture)
+    if importlib.util.find_spec("nncf"):
+        import nncf
+
+        sized = free.clone()
+        sized.reshape(list(picture.shape))
+        small = nncf.quantize(sized, nncf.Dataset(pictures), preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures))
+        runs["OpenVINO int8 (nncf)"] = partial(compiled(small, "bf16", 1), picture)
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "finder.onnx"
         torch.onnx.export(module, (torch.from_numpy(picture),), onnx, dynamo=False)
