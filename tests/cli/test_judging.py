@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from kryss.cli.__main__ import main
 
@@ -97,3 +98,40 @@ def test_a_wrong_model_or_device_is_said_in_one_line(
     assert "kryss-street-lite0 cannot be used: " in last("--model", "kryss-street-lite0", "--device", "toaster")
     monkeypatch.setenv("KRYSS_DECODERS", "many")
     assert "expected threads:N" in last("--model", "kryss-street-lite0")
+
+
+@pytest.mark.slow
+def test_several_sets_are_all_told_and_that_thresholds_were_chosen_on_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments: list[object] = ["evaluate", "--model", "kryss-street-lite0"]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (320, 240), "gray").save(tmp_path / name / "0.jpg")
+        document = {
+            "images": [{"id": 0, "file_name": "0.jpg"}],
+            "annotations": [{"image_id": 0, "category_id": number, "bbox": [9, 9, 9, 9]} for number in (1, 2, 2)],
+            "categories": [{"id": 1, "name": "stop sign"}, {"id": 2, "name": "dog"}],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        arguments += ["--coco", tmp_path / f"{name}.json", "--images", tmp_path / name]
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    arguments += ["--json", out, "--html", page, "--choose-thresholds", tmp_path / "chosen.json"]
+    assert main([*map(str, arguments)]) == 0
+    told = json.loads(out.read_text())
+    assert [Path(part["labels"]).name for part in told["sets"]] == ["one.json", "two.json"]
+    for part in told["sets"]:
+        assert part["chosen_on_these_photos"] is True
+        assert part["categories"] == {"stop sign": "regulatory--stop--g1"}
+        assert part["unknown_categories"] == {"dog": 2}
+        assert (part["map50"], part["operating"]["missed"]) == (0.0, 1)
+    assert page.read_text().count("chosen on these very photos") == page.read_text().count("<h1>") == 2
+    said = capsys.readouterr()
+    assert said.out.count("NOTE: calibration and thresholds were chosen on these very photos") == 2
+    assert said.err.count("1 categories with 2 boxes mean none of our classes and are NOT judged: dog (2)") == 2
+    single = [str(part) for part in arguments[:7]]
+    assert main([*single, "--json", str(out), "--quiet"]) == 0
+    assert json.loads(out.read_text())["chosen_on_these_photos"] is False
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "NOT judged: dog (2)" in said.err

@@ -6,10 +6,14 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 20
+"""Categories named in one line."""
 
 DESCRIPTION = """\
 Judges a detector by the labels of a COCO file: average precision (COCO's), precision and recall where the model is used,
@@ -112,6 +116,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"{model_key(entry)} is no detector: its task is {entry.task}")
     for path, truth in zip(options.coco, truths, strict=True):
         _must_be_judgeable(path, truth)
+        if truth.unknown:
+            print(f"kryss evaluate: {path}: {_unknown(truth.unknown)}", file=sys.stderr)
     if options.no_second_stage:
         entry = replace(entry, inference=replace(entry.inference, recogniser=False))
     every = []
@@ -136,6 +142,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             raise TruthError(f"{path}: none of its {len(truth.photos)} photos could be read: {'; '.join(reasons[:3])}")
     if options.choose_thresholds:
         entry, every = _choose(options, entry, truths, every, say)
+    results: list[dict[str, Any]] = []
     for path, truth, looked in zip(options.coco, truths, every, strict=True):
         result = {
             "model": model_key(entry),
@@ -144,19 +151,23 @@ def _evaluate(options: argparse.Namespace) -> int:
             "inference": entry_document(entry).get("inference", {}),
             "labels": str(path),
             "labelled": sorted(truth.labelled),
+            "categories": dict(truth.meanings),
             "unknown_categories": dict(truth.unknown),
             "faults": dict(truth.faults),
             "lowest_score": LOWEST_SCORE,
+            "chosen_on_these_photos": bool(options.choose_thresholds),
             **score(truth, looked, entry.score_threshold, entry.thresholds),
         }
-        if options.json:
-            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        if options.html:
-            from kryss.training.report import page
-
-            options.html.write_text(page(result), encoding="utf-8")
+        results.append(result)
         if not options.quiet:
             print("\n".join(_table(result)))
+    if options.json:
+        document = results[0] if len(results) == 1 else {"model": model_key(entry), "sets": results}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if options.html:
+        from kryss.training.report import page
+
+        options.html.write_text(page(*results), encoding="utf-8")
     return 0
 
 
@@ -232,14 +243,24 @@ def _given(pairs: list[str]) -> dict[str, str]:
 
 def _of_labels(path: Path, truth: Any) -> list[str]:
     lines = [f"{path}: {len(truth.photos)} photos, {truth.boxes} boxes of {len(truth.labelled)} classes"]
-    if truth.unknown:
-        names = ", ".join(f"{name} ({count})" for name, count in sorted(truth.unknown.items()))
-        lines.append(f"categories that mean none of our classes, left out (boxes): {names}")
     lines += [f"{count} x {reason}" for reason, count in truth.faults.items()]
     return lines
 
 
+def _unknown(unknown: Mapping[str, int]) -> str:
+    """What is not judged since nobody knows what it is, most boxes first."""
+    rows = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
+    names = ", ".join(f"{name} ({count})" for name, count in rows[:MOST_NAMED])
+    more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+    return (
+        f"WARNING: {len(rows)} categories with {sum(unknown.values())} boxes mean none of our classes and are NOT judged: "
+        f"{names}{more}. If one is a sign or light, say --map NAME=CLASS"
+    )
+
+
 def _table(result: dict[str, Any]) -> list[str]:
+    from kryss.training.report import CHOSEN_HERE
+
     def share(value: float | None) -> str:
         return "    -" if value is None else f"{value:.3f}"
 
@@ -251,6 +272,10 @@ def _table(result: dict[str, Any]) -> list[str]:
         f"where it is used (threshold {point['score_threshold']}): precision {share(point['precision'])}, recall "
         f"{share(point['recall'])}; {point['right']} right, {point['wrong']} wrong, {point['missed']} missed",
     ]
+    if result["unknown_categories"]:
+        lines.insert(1, _unknown(result["unknown_categories"]))
+    if result["chosen_on_these_photos"]:
+        lines.insert(1, f"NOTE: {CHOSEN_HERE}")
     if fit["boxes"]:
         lines.append(
             f"boxes: mean IoU {fit['mean_iou']:.3f}, width x {fit['width_ratio']['median']:.3f}, "

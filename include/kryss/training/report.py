@@ -13,7 +13,7 @@ STYLE = """
   --bad: #b3382c; --soft: #eef2f5; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --dim: #9aa8b5; --line: #36424e; --ground: #151b21; --one: #58b5d3;
   --two: #f0a84e; --bad: #f0786b; --soft: #1f2831; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 2rem auto; max-width: 68rem;
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 2rem auto; max-width: 80rem;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; } p { margin: .3rem 0; max-width: 52rem; }
 .dim, td small { color: var(--dim); } .figures { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
@@ -23,17 +23,28 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } th { text-align: right; font-weight: 600; }
 th, td { padding: .12rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } svg { max-width: 100%; height: auto; }
+td svg { max-width: none; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--dim); } svg text.count { fill: var(--ink); text-anchor: middle; }
 .axis { stroke: var(--line); fill: none; }
 """
+CHOSEN_HERE = "calibration and thresholds were chosen on these very photos: precision, recall and calibration flatter"
 SIDE, MARGIN = 340, 36
 """Pixels of a square plot and of the room for its axes."""
 MOST_CONFUSED = 24
 """Classes in the confusion matrix: those with the most mistakes."""
 
 
-def page(result: Mapping[str, Any]) -> str:
-    """``result``: what ``./kryss evaluate --json`` writes."""
+def page(*results: Mapping[str, Any]) -> str:
+    """``results``: what ``./kryss evaluate --json`` writes of each set of labels."""
+    body = "\n<hr>\n".join(_of_set(result) for result in results)
+    title = escape(str(results[0].get("model", "Detector")))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{title}: evaluation</title><style>{STYLE}</style></head><body>\n{body}\n</body></html>\n"
+    )
+
+
+def _of_set(result: Mapping[str, Any]) -> str:
     point, fit = result["operating"], result["tightness"]
     figures = [
         ("mAP@0.5", _number(result["map50"])),
@@ -49,6 +60,7 @@ def page(result: Mapping[str, Any]) -> str:
         f"<h1>{escape(str(result.get('model', 'Detector')))}</h1>",
         f"<p class=dim>{result['photos']} photos, {result['boxes']} labels of {result['classes_that_occur']} classes that occur "
         f"({escape(str(result.get('labels', '')))}){stage}</p>",
+        f"<p><b>{CHOSEN_HERE[0].upper()}{CHOSEN_HERE[1:]}.</b></p>" if result.get("chosen_on_these_photos") else "",
         "<div class=figures>" + "".join(f"<div>{escape(name)}<b>{value}</b></div>" for name, value in figures) + "</div>",
         "<h2>Precision and recall</h2>",
         "<p>Each thin line is one class, the thick one their mean (IoU 0.5). The dot is where the model is used: over all "
@@ -65,12 +77,7 @@ def page(result: Mapping[str, Any]) -> str:
     if fit["boxes"]:
         parts += ["<h2>How tight the boxes are</h2>", _fit(fit)]
     parts += ["<h2>What was left out</h2>", _left_out(result)]
-    body = "\n".join(parts)
-    title = escape(str(result.get("model", "Detector")))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}: evaluation</title><style>{STYLE}</style></head><body>\n{body}\n</body></html>\n"
-    )
+    return "\n".join(parts)
 
 
 def _number(value: float | None) -> str:
@@ -145,11 +152,11 @@ def _reliability(calibration: Mapping[str, Any]) -> str:
     return _plot(inner, "score", "share that is right", "Whether scores mean what they say; grey: how many detections")
 
 
-def _bar(value: float | None, colour: str = "var(--one)") -> str:
-    width = 0 if value is None else 140 * value
+def _bar(value: float | None) -> str:
+    width = 0 if value is None else 110 * value
     return (
-        '<svg width="140" height="10" aria-hidden="true"><rect width="140" height="10" fill="var(--soft)"/>'
-        f'<rect width="{width:.1f}" height="10" fill="{colour}"/></svg>'
+        '<svg width="110" height="10" aria-hidden="true"><rect width="110" height="10" fill="var(--soft)"/>'
+        f'<rect width="{width:.1f}" height="10" fill="var(--one)"/></svg>'
     )
 
 
@@ -186,7 +193,6 @@ def _classes(classes: Mapping[str, Any]) -> str:
             _number(row["ap50"]),
             _bar(row["ap50"]),
             _number(row["ap"]),
-            _bar(row["ap"], "var(--two)"),
             _number(row["precision"]),
             _number(row["recall"]),
             str(row["wrong"]),
@@ -194,7 +200,7 @@ def _classes(classes: Mapping[str, Any]) -> str:
         ]
         for name, row in classes.items()
     ]
-    head = ["", "labels", "AP@0.5", "", "AP@0.5:0.95", "", "precision", "recall", "wrong", "threshold"]
+    head = ["", "labels", "AP@0.5", "", "AP@0.5:0.95", "precision", "recall", "wrong", "threshold"]
     return _table(head, rows)
 
 

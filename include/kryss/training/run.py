@@ -225,7 +225,8 @@ def judge_model(file: Path, recipe: Recipe, made: Material, device: str | None =
     told: dict[str, float | None] = {}
     for name, truth in truths.items():
         seen = replace(looked[name], found=calibrated_finds(looked[name].found, chosen.calibration))
-        result = {"model": model_key(chosen), "labels": name, **score(truth, seen, chosen.score_threshold, chosen.thresholds)}
+        measured = score(truth, seen, chosen.score_threshold, chosen.thresholds)
+        result = {"model": model_key(chosen), "labels": name, "chosen_on_these_photos": True, **measured}
         (file.parent / f"report-{name}.html").write_text(page(result), encoding="utf-8")
         (file.parent / f"report-{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         told[name] = result["map50"]

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,6 +55,8 @@ class Truth:
     """Category names that mean none of our classes, and how many boxes they have."""
     faults: Mapping[str, int]
     """What is wrong in the file, and how often."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """Category name to the class or group that it was taken for."""
 
     def judged_as(self, class_name: str) -> str | None:
         """What a detection of a class counts as here; None: it is not labelled, so that finding it is not wrong."""
@@ -124,7 +126,8 @@ def read_truth(
     photos = tuple(_photos(document["images"], images, boxes, faults))
     if boxes:
         faults["annotation of a photo that is not listed"] += sum(map(len, boxes.values()))
-    return Truth(photos, labelled, dict(unknown), {reason: count for reason, count in faults.items() if count})
+    meanings = {names[key]: meaning for key, meaning in categories.class_of.items()}
+    return Truth(photos, labelled, dict(unknown), {reason: count for reason, count in faults.items() if count}, meanings)
 
 
 def read_area(area: Path, wanted: frozenset[str] | None = None) -> Truth:
