@@ -20,6 +20,8 @@ COMMANDS = [
     "down",
     "refresh",
     "reprocess",
+    "train",
+    "evaluate",
     "takedown",
     "locate",
     "survey",
