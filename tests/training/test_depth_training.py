@@ -66,7 +66,11 @@ def test_measures_are_those_of_the_literature() -> None:
 def test_the_truth_of_a_rendering_is_for_the_canonical_lens() -> None:
     depth = np.full((8, 8), 20.0, np.float32)
     depth[:4] = np.inf
-    log_depth, far, _ = truth(Rendering(np.zeros((8, 8, 3), np.uint8), depth, 2 * CANONICAL_FOCAL_PX))
+    plates = np.zeros((8, 8), np.int32)
+    plates[4:, :4], plates[4:6, 6:], plates[:2] = 3, 7, 9
+    log_depth, far, _, sign = truth(Rendering(np.zeros((8, 8, 3), np.uint8), depth, plates, 2 * CANONICAL_FOCAL_PX))
+    # Signs count alike, however many cells they have; one in the sky not at all.
+    assert sign[2:, :2].sum() == sign[2, 3] == 1 and sign.sum() == 2
     assert np.allclose(np.exp(log_depth[2:]), 10.0) and np.isnan(log_depth[:2]).all()
     assert (far[:2] == 1).all() and (far[2:] == 0).all()
 
@@ -79,7 +83,7 @@ def test_a_sign_of_known_size_tells_its_canonical_depth_at_any_scale() -> None:
     seen = 0
     for seed in range(12):
         size = (384, 224)
-        _, pixels, log_depth, far, road = real_photo(a_photo(), size, np.random.default_rng(seed))
+        _, pixels, log_depth, far, road, _ = real_photo(a_photo(), size, np.random.default_rng(seed))
         assert pixels.shape == (224, 384, 3)
         told = log_depth[np.isfinite(log_depth)]
         if len(told):

@@ -35,7 +35,7 @@ def painted(
     uv = np.tile([0.0, 0, 1, 0, 0, 1], (count, 1))
     paint(
         np.array(shapes, float), uv, np.array(tints, float), np.array(flags), np.zeros(count, np.int64),
-        atlas.texels, atlas.starts, atlas.side, focal, 32.0, 24.0, colour, depth,
+        np.arange(count), atlas.texels, atlas.starts, atlas.side, focal, 32.0, 24.0, colour, depth, np.zeros((48, 64), np.int32),
     )  # fmt: skip
     return colour, depth
 

@@ -598,8 +598,8 @@ def developed(rng: random.Random, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         noise = np.empty(image.shape, np.int16)
         cv2.setRNGSeed(rng.getrandbits(31))
-        # OpenCV takes one number for the first channel's: noise in red alone, as what ships was trained on.
-        cv2.randn(noise, np.zeros((4, 1)), np.array([[rng.uniform(1, 9)], [0], [0], [0]]))
+        # A number for every channel: OpenCV takes a single one for the first channel's.
+        cv2.randn(noise, np.zeros((4, 1)), np.full((4, 1), rng.uniform(1, 9)))
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.5:
         quality = rng.randrange(30, 95)

@@ -1,7 +1,8 @@
 """Training of Kryss's own depth network: ``python -m kryss.training.depth --out DIR [--gtsdb DIR]``.
 
 Loss: scale-invariant log error (Eigen et al. 2014), the gradients of the log error at four scales (as MegaDepth, Li and
-Snavely 2018), cross-entropy of sky or too far; of real photos what ``depth_data`` knows, and that the mean weights see
+Snavely 2018), Huber's of the log error of signs and signals, each sign counting alike however few pixels it has,
+cross-entropy of sky or too far; of real photos what ``depth_data`` knows, and that the mean weights see
 the same depth in the mirrored photo as the network sees in the photo under other light (mean teacher, Tarvainen and
 Valpola 2017).
 """
@@ -149,14 +150,14 @@ def loss_parts(output: Tensor, batch: Batch, teacher: Tensor | None) -> dict[str
     told = far >= 0
     parts["far"] = functional.binary_cross_entropy_with_logits(logit[told], far[told].float())
     zero = output.sum() * 0
-    parts["sign"] = _robust(error[k:][known[k:]]) if known[k:].any() else zero
+    parts["sign"] = _robust(error, torch.from_numpy(batch.sign) * known) if batch.sign.any() else zero
     parts["road"] = zero
     shapes = []
     for i in range(k, len(log_depth)):
         at = torch.from_numpy(~np.isnan(batch.road[i]))
         if at.sum() > 50:
             off = log_depth[i][at] - torch.from_numpy(batch.road[i])[at]
-            shapes.append(_robust(off - off.median().detach()))
+            shapes.append(_robust(off - off.median().detach(), torch.ones_like(off)))
     if shapes:
         parts["road"] = torch.stack(shapes).mean()
     parts["mirror"] = zero
@@ -167,8 +168,10 @@ def loss_parts(output: Tensor, batch: Batch, teacher: Tensor | None) -> dict[str
     return parts
 
 
-def _robust(error: Tensor) -> Tensor:
-    return functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.15)
+def _robust(error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of Huber's loss."""
+    loss = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.15, reduction="none")
+    return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def train(

@@ -25,7 +25,7 @@ HORIZON = 0.65
 ROAD_TOP, ROAD_HALF = 0.80, 0.16
 """The road ahead is bare below this share of the height, and so far (share of the width) to both sides of the middle."""
 SKY_BRIGHT, SKY_BOTTOM = 222, 0.4
-LEAST_SIGN_PX = 7.0
+LEAST_SIGN_PX = 5.0
 """Of a sign in the network's input: smaller ones tell little."""
 
 
@@ -43,6 +43,8 @@ class Batch:
     """(n, h/2, w/2) int8: 1 sky or too far, 0 not, -1 not known"""
     road: np.ndarray
     """(n, h/2, w/2) float32: log of 1 / (row - horizon) where there is road, NaN elsewhere: depth up to a factor"""
+    sign: np.ndarray
+    """(n, h/2, w/2) float32: each sign's and signal's share of its own cells, 0 elsewhere; those of one sign sum to 1"""
     rendered: int
 
 
@@ -67,25 +69,28 @@ class Batches:
             rows.append((rendering.pixels, rendering.pixels, *truth(rendering)))
         real = self.real if self.photos else 0
         rows += [real_photo(self.photos[int(rng.integers(len(self.photos)))], size, rng) for _ in range(real)]
-        pixels, plain, log_depth, far, road = (np.stack(column) for column in zip(*rows, strict=True))
+        pixels, plain, log_depth, far, road, sign = (np.stack(column) for column in zip(*rows, strict=True))
         flip = rng.random(len(rows)) < 0.5
-        for array in (pixels, plain, log_depth, far, road):
+        for array in (pixels, plain, log_depth, far, road, sign):
             array[flip] = array[flip, :, ::-1]
-        return Batch(pixels, plain[self.rendered :], log_depth, far, road, self.rendered)
+        return Batch(pixels, plain[self.rendered :], log_depth, far, road, sign, self.rendered)
 
 
-def truth(rendering: Rendering) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log canonical depth, far and road of a rendering at half of its size."""
+def truth(rendering: Rendering) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Log canonical depth, far, road and sign of a rendering at half of its size."""
     depth = rendering.depth[::2, ::2]
     near = depth < FARTHEST_M
     log_depth = np.full(depth.shape, np.nan, np.float32)
     log_depth[near] = np.log(depth[near] * (CANONICAL_FOCAL_PX / rendering.focal_px))
-    return log_depth, (~near).astype(np.int8), np.full(depth.shape, np.nan, np.float32)
+    plates = rendering.plates[::2, ::2]
+    _, which, cells = np.unique(plates, return_inverse=True, return_counts=True)
+    sign = np.where((plates > 0) & near, 1 / cells[which.reshape(plates.shape)], 0).astype(np.float32)
+    return log_depth, (~near).astype(np.int8), np.full(depth.shape, np.nan, np.float32), sign
 
 
 def real_photo(
     photo: LabelledPhoto, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A window of a photo as the network sees it: pixels with other light, pixels, and what is known of its depth."""
     width, height = size
     whole = Image.fromarray(photo.pixels())
@@ -100,6 +105,7 @@ def real_photo(
     y, x = np.mgrid[0 : height // 2, 0 : width // 2].astype(np.float32)
     y, x = (2 * y + 0.5) / scale + top, (2 * x + 0.5) / scale + left  # pixels of the photo
     log_depth, road = (np.full(y.shape, np.nan, np.float32) for _ in range(2))
+    sign = np.zeros(y.shape, np.float32)
     far = np.full(y.shape, -1, np.int8)
     is_road = (y > ROAD_TOP * whole.height) & (np.abs(x / whole.width - 0.5) < ROAD_HALF)
     road[is_road] = -np.log(y[is_road] - HORIZON * whole.height)
@@ -114,7 +120,8 @@ def real_photo(
         inside = (np.abs(x - (l + r) / 2) < (r - l) * 0.35) & (np.abs(y - (t + b) / 2) < (b - t) * 0.3)
         log_depth[inside] = math.log(metres)
         far[inside] = 0
-    return np.asarray(relit(plain, rng)), pixels, log_depth, far, road
+        sign[inside] = 1 / max(inside.sum(), 1)
+    return np.asarray(relit(plain, rng)), pixels, log_depth, far, road, sign
 
 
 def relit(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -50,6 +50,7 @@ def paint(
     tint: Any,
     flags: Any,
     which: Any,
+    marks: Any,
     texels: Any,
     starts: Any,
     side: int,
@@ -58,11 +59,14 @@ def paint(
     cy: float,
     colour: Any,
     depth: Any,
+    mark: Any,
 ) -> None:
-    """Draws surfaces in their order into ``colour`` (h, w, 3) float32 0..255 and ``depth`` (h, w) float32, metres along z.
+    """Draws surfaces in their order into ``colour`` (h, w, 3) float32 0..255, ``depth`` (h, w) float32, metres along z, and
+    ``mark`` (h, w) int32, whose surface is seen.
 
     ``shapes``: (n, 9) origin, a, b. ``uv``: (n, 6) u, v at the origin, and their growth along a and along b, in textures.
-    ``tint``: (n, 4) factors of the colours and of the alpha. ``flags``, ``which``: (n,) int, see above, and the texture's number.
+    ``tint``: (n, 4) factors of the colours and of the alpha. ``flags``, ``which``, ``marks``: (n,) int, see above, the texture's
+    number, and what is written into ``mark``.
     """
     height, width = depth.shape
     levels = len(starts)
@@ -148,3 +152,4 @@ def paint(
                     colour[row, column, 1] = texels[at, 1] * green
                     colour[row, column, 2] = texels[at, 2] * blue
                     depth[row, column] = z
+                    mark[row, column] = marks[k]

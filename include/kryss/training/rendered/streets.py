@@ -34,6 +34,8 @@ class Rendering:
     """(h, w, 3) uint8"""
     depth: np.ndarray
     """(h, w) float32, metres along the optical axis, infinity where there is sky"""
+    plates: np.ndarray
+    """(h, w) int32: the number of the traffic sign or signal that is seen, 0 where none is"""
     focal_px: float
 
 
@@ -51,6 +53,7 @@ class _Scene:
         self.tint: list[tuple[float, ...]] = []
         self.flags: list[int] = []
         self.which: list[int] = []
+        self.marks: list[int] = []
 
     def texture(self, kind: str) -> int:
         rows = self.numbers[kind]
@@ -76,6 +79,12 @@ class _Scene:
         self.tint.append((*tint, alpha))
         self.flags.append(flags)
         self.which.append(texture)
+        self.marks.append(0)
+
+    def plate(self, foot: Point, width: float, height: float, texture: int, tone: float, towards: Point | None = None) -> None:
+        """A traffic sign or signal: a picture that is marked with a number of its own."""
+        self.upright(foot, width, height, texture, (tone,) * 3, towards)
+        self.marks[-1] = len(self.marks)
 
     def quad(
         self,
@@ -199,9 +208,11 @@ class Streets:
             np.array([*scene.tint, (light, light, light, 1)], np.float64)[order],
             flags[order],
             np.array([*scene.which, sky], np.int64)[order],
+            np.array([*scene.marks, 0], np.int64)[order],
         )
+        mark = np.zeros((h, w), np.int32)
         colour[:] = self.atlas.texels[self.atlas.starts[-1] + sky, :3].astype(np.float32) * light
-        paint(*arrays, self.atlas.texels, self.atlas.starts, self.atlas.side, f, cx, cy, colour, depth)
+        paint(*arrays, self.atlas.texels, self.atlas.starts, self.atlas.side, f, cx, cy, colour, depth, mark)
         depth[depth > FARTHEST_M / 2] = np.inf
         if rng.random() < 0.35:
             thick = math.exp(rng.uniform(math.log(60), math.log(900)))
@@ -209,7 +220,8 @@ class Streets:
             air = colour[depth == np.inf].mean(0) if (depth == np.inf).any() else np.full(3, 200, np.float32)
             colour = colour * clear + air * (1 - clear)
         picture = sum((colour[i::n, j::n] for i in range(n) for j in range(n)), np.zeros(3, np.float32)) / n**2
-        return Rendering(_developed(picture, rng), depth[n // 2 :: n, n // 2 :: n].copy(), focal)
+        at = slice(n // 2, None, n)
+        return Rendering(_developed(picture, rng), depth[at, at].copy(), mark[at, at].copy(), focal)
 
 
 def _developed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -527,16 +539,19 @@ def _beside(scene: _Scene, road: _Road, kind: str, side: int, half: float, edge:
         light = scene.lit(-ahead) * rng.uniform(0.8, 1.2)
         facing = ahead[:2] if rng.random() < 0.8 else rng.normal(size=2)
         for k in range(int(rng.integers(1, 4))):
-            scene.upright(
-                foot - ahead * 0.1 + _up(bottom - k * size * 1.05), size, size, scene.texture("plate"), (light,) * 3, facing
-            )
+            scene.plate(foot - ahead * 0.1 + _up(bottom - k * size * 1.05), size, size, scene.texture("plate"), light, facing)
     if rng.random() < 0.12:  # a board or gantry over the road
         s, tall = rng.uniform(15, 80), rng.uniform(5, 6.5)
         p, q = road.at(s, -edge, tall), road.at(s, edge, tall)
         scene.add(p + _up(0.4), q - p, np.array([0, 0, -0.4]), plain, (0.4,) * 3)
         _pole(scene, road.at(s, side * edge), tall, 0.35, 0.4)
         middle = road.at(s - 0.3, rng.uniform(-half, half), tall - 0.5)
-        scene.upright(middle, rng.uniform(2, 5), rng.uniform(1.5, 3), scene.texture("plate"), (0.9,) * 3)
+        if rng.random() < 0.5:
+            board = [(0.1, 0.25, 0.65), (0.05, 0.4, 0.2), (0.95, 0.95, 0.9)][int(rng.integers(3))]
+            scene.upright(middle, rng.uniform(2, 5), rng.uniform(1.5, 3), plain, board)
+        else:
+            size = rng.uniform(0.8, 1.2)
+            scene.plate(middle - _up(size / 2), size, size, scene.texture("plate"), 0.9)
     if rng.random() < 0.4:  # an avenue
         every, s, d, tall = rng.uniform(7, 18), rng.uniform(0, 12), side * (edge + rng.uniform(-1.0, 1.5)), rng.uniform(4, 13)
         while s < 130:
