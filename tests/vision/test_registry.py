@@ -240,15 +240,68 @@ def test_a_registered_model_is_found_by_its_name_with_all_that_it_says(mine: Pat
         registry.reader_file(made)
 
 
-def test_the_same_model_may_be_registered_again_another_one_may_not(mine: Path) -> None:
-    registry.register(own_entry(), mine)
-    again = registry.register(own_entry(score_threshold=0.7), mine)
-    assert resolve("mine@1").score_threshold == again.score_threshold == 0.7
-    mine.write_bytes(b"other weights")
-    with pytest.raises(ValueError, match="mine@1 is registered with other weights: give this one another version"):
-        registry.register(own_entry(), mine)
-    registry.register(own_entry(version="2"), mine)
+def trained_file(path: Path, entry: registry.Weights, value: float = 1.0) -> Path:
+    """A file of weights with its entry inside."""
+    import torch
+
+    from kryss.training.export import export_entry
+
+    export_entry({"layer": torch.full((3,), value)}, path, entry)
+    return path
+
+
+def test_the_same_weights_and_options_are_the_same_model_however_long_their_training_took(mine: Path, tmp_path: Path) -> None:
+    """As a training that was resumed writes them: the same tensors, another story."""
+    first = trained_file(tmp_path / "first.safetensors", own_entry(trained={"minutes": 5.0}))
+    again = trained_file(tmp_path / "again.safetensors", own_entry(trained={"minutes": 7.5}))
+    assert first.read_bytes() != again.read_bytes()
+    reader = trained_file(tmp_path / "reader.safetensors", own_entry(name="r"))
+    made = registry.register(own_entry(trained={"minutes": 5.0}), first, reader)
+    kept = {path.name: path.read_bytes() for path in made.folder.iterdir()}
+    retold = trained_file(tmp_path / "retold.safetensors", own_entry(name="r", trained={"minutes": 1.0}))
+    assert registry.register(own_entry(trained={"minutes": 7.5}), again, retold) == made == resolve("mine@1")
+    assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == kept
+    # A file that was damaged, or never came to an end, is written anew.
+    weights_file(made).write_bytes(b"half")
+    assert weights_file(registry.register(own_entry(trained={"minutes": 7.5}), first, reader)).read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"score_threshold": 0.7}, r"score_threshold \(0.36, here 0.7\)"),
+        ({"thresholds": {}}, r"thresholds \(.*here default\)"),
+        ({"inference": Inference(scales=(1.0, 1.5), tile=Tiling(640, 96))}, r"inference.nms \("),
+        ({"calibration": None}, "calibration.knots"),
+        ({"options": {"anchor_scale": 4.0}}, r"options \(.*2.5.*4.0"),
+        ({"classes": ("light", "sign")}, "classes"),
+    ],
+)
+def test_another_model_under_a_registered_key_is_refused_and_said_what_differs(
+    mine: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    path = trained_file(tmp_path / "one.safetensors", own_entry())
+    made = registry.register(own_entry(), path)
+    with pytest.raises(registry.NotRegistered, match=f"mine@1 is registered already and differs in {told}"):
+        registry.register(own_entry(**change), path)
+    assert resolve("mine@1") == made
+    registry.register(own_entry(version="2", **change), path)
     assert resolve("mine").version == "2"
+
+
+def test_other_weights_a_second_stage_or_other_places_under_a_registered_key_are_refused(mine: Path, tmp_path: Path) -> None:
+    path, other = trained_file(tmp_path / "1.safetensors", own_entry()), trained_file(tmp_path / "2.safetensors", own_entry(), 2)
+    places = tmp_path / "p.json"
+    places.write_text("{}")
+    registry.register(own_entry(), path, path, places)
+    assert registry.register(own_entry(), path, path, places) == resolve("mine@1")
+    places.write_text("[]")
+    for given, told in (
+        ((other, path, places), "weights, inference.plausibility:"),
+        ((path, other), "weights of the second stage, inference.plausibility:"),
+    ):
+        with pytest.raises(registry.NotRegistered, match=f"differs in {told}"):
+            registry.register(own_entry(), *given)
 
 
 @pytest.mark.parametrize("name", ["../escape", "Mine", "", "a/b"])
@@ -282,14 +335,18 @@ def test_a_file_that_holds_its_entry_needs_no_registration(mine: Path, tmp_path:
 
     from kryss.training.export import export_entry
 
-    path = tmp_path / "exported.safetensors"
+    path, other = tmp_path / "exported.safetensors", tmp_path / "other.safetensors"
     made = export_entry({"layer": torch.ones(3)}, path, own_entry())
     found = resolve(str(path))
     assert found == made
     assert weights_file(found) == path
-    # The key of a registered model with other weights is not taken.
-    registry.register(own_entry(), mine)
-    assert model_key(resolve(str(path))) == f"mine@1+{made.sha256[:8]}"  # type: ignore[index]
+    registry.register(found, path)
+    assert model_key(resolve(str(path))) == "mine@1"
+    # The key of a registered model with other weights or options is not taken.
+    for weights, changed in ((torch.ones(3), own_entry(score_threshold=0.7)), (torch.zeros(3), own_entry())):
+        different = export_entry({"layer": weights}, other, changed)
+        assert model_key(resolve(str(other))) == f"mine@1+{different.sha256[:8]}"  # type: ignore[index]
+        assert registry.entry_in(other) == different
 
 
 def test_files_that_do_not_say_what_they_are_say_so(mine: Path, tmp_path: Path) -> None:

@@ -321,10 +321,11 @@ def _expected() -> tuple[type[Exception], ...]:
     from kryss.store import StoreError
     from kryss.training.data.check import BrokenDataError
     from kryss.training.recipe import Interrupted, OtherRun, RecipeError
-    from kryss.vision.registry import UnknownWeights, WeightsDamaged, WeightsUnavailable
+    from kryss.vision.registry import NotRegistered, UnknownWeights, WeightsDamaged, WeightsUnavailable
 
     return (
         UnknownWeights,
+        NotRegistered,
         WeightsDamaged,
         WeightsUnavailable,
         BrokenDataError,

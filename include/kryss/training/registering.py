@@ -14,7 +14,7 @@ from kryss.training.detector import configuration
 from kryss.training.export import export_entry
 from kryss.training.recipe import Recipe
 from kryss.training.run import Material
-from kryss.vision.registry import Inference, Preprocessing, Weights, register, resolve
+from kryss.vision.registry import Inference, Preprocessing, Weights, entry_in, register
 
 FINDER = ("sign", "light")
 FIRST_THRESHOLD = 0.1
@@ -57,4 +57,4 @@ def write_model(state: Mapping[str, Tensor], folder: Path, entry: Weights) -> We
 def register_run(folder: Path) -> Weights:
     """Puts a run's model into the registry, with the thresholds that were chosen for it."""
     file = folder / "model.safetensors"
-    return register(resolve(str(file)), file)
+    return register(entry_in(file), file)

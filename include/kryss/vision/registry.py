@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import requests
 import yaml
@@ -51,6 +51,10 @@ class WeightsUnavailable(RuntimeError):  # noqa: N818
 
 class WeightsDamaged(RuntimeError):  # noqa: N818
     """A file has another hash than its entry says."""
+
+
+class NotRegistered(ValueError):  # noqa: N818
+    """A model cannot be registered under its name; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,7 @@ def entry_of(document: Mapping[str, Any], where: str, folder: Path = HERE) -> We
 
     try:
         entry: Weights = replace(built(Weights, document), folder=folder)
-        _check_name(entry)
+        _check_name(entry.name, entry.version)
         return entry
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where}: entry {document.get('name')!r}: {error}") from error
@@ -289,11 +293,17 @@ def entries() -> tuple[Weights, ...]:
 def resolve(name: str) -> Weights:
     """The entry of ``name@version``, or the newest (last) of ``name``; or the one in the metadata of a file, by its path.
 
-    A plain name that ships means what ships: what somebody registers under it is had by its version.
+    A plain name that ships means what ships: what somebody registers under it is had by its version. A file that says otherwise
+    than the registry does of its key gets a key of its own, with the beginning of its hash.
     """
-    if name.endswith(".safetensors"):
-        return entry_in(Path(name))
     every = entries()
+    if name.endswith(".safetensors"):
+        entry = entry_in(Path(name))
+        # Detections are attributed to the key: a file that says otherwise than the registry has one of its own.
+        taken = next((one for one in every if model_key(one) == model_key(entry)), None)
+        if taken and differences(taken, entry):
+            return replace(entry, version=f"{entry.version}+{(entry.sha256 or '')[:8]}")
+        return entry
     known = {model_key(entry): entry for entry in every}
     if name in known:
         return known[name]
@@ -310,7 +320,7 @@ def resolve(name: str) -> Weights:
 
 
 def entry_in(path: Path) -> Weights:
-    """The entry in a file's own metadata. A key that the registry gives to other weights is told apart by the file's hash."""
+    """The entry in a file's own metadata."""
     if not path.is_file():
         raise UnknownWeights(f"no file of weights {path}")
     document = json.loads(metadata(path).get("entry", "null"))
@@ -319,42 +329,61 @@ def entry_in(path: Path) -> Weights:
             f"{path} does not say how it is used: its metadata hold no 'entry' "
             "(kryss.training.export.export_entry writes one; or register it)"
         )
-    digest = file_digest(path)
-    entry = replace(entry_of(document, str(path), path.parent), file=path.name, local=None, url=None, sha256=digest)
-    for other in entries():
-        if model_key(other) == model_key(entry) and other.sha256 != digest:
-            return replace(entry, version=f"{entry.version}+{digest[:8]}")
-    return entry
+    return replace(entry_of(document, str(path), path.parent), file=path.name, local=None, url=None, sha256=file_digest(path))
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file (format: 8 bytes little-endian length, then a JSON header), without its tensors."""
+    """The metadata of a safetensors file, without its tensors."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            if length > 100_000_000:
-                raise ValueError("too long")
-            header = json.loads(file.read(length))
-            return dict(header.get("__metadata__", {}))
-        except (ValueError, AttributeError) as error:
-            raise WeightsDamaged(f"{path} is no safetensors file: its header cannot be read") from error
+        return dict(_header(file).get("__metadata__", {}))
 
 
-def _check_name(entry: Weights) -> None:
+def content_digest(path: Path) -> str:
+    """SHA-256 of the tensors of a safetensors file, whatever its metadata say; of the whole file where it is another one."""
+    if path.suffix != ".safetensors":
+        return file_digest(path)
+    with path.open("rb") as file:
+        header = _header(file)
+        header.pop("__metadata__", None)
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _header(file: BinaryIO) -> dict[str, Any]:
+    """Of a safetensors file, read from its beginning (format: 8 bytes little-endian length, a JSON object, the tensors)."""
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        if length > 100_000_000:
+            raise ValueError("too long")
+        header = json.loads(file.read(length))
+        return {**header, "__metadata__": dict(header.get("__metadata__", {}))}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise WeightsDamaged(f"{file.name} is no safetensors file: its header cannot be read") from error
+
+
+def _check_name(name: str, version: str) -> None:
     """Names of files are made of them."""
-    if not NAME.fullmatch(entry.name) or not NAME.fullmatch(entry.version):
-        raise ValueError(f"{model_key(entry)}: name and version are lower-case letters, digits and ._+-")
+    if not NAME.fullmatch(name) or not NAME.fullmatch(version):
+        raise NotRegistered(f"{name}@{version}: name and version are lower-case letters, digits and ._+-")
+
+
+def check_key(name: str, version: str) -> None:
+    """NotRegistered where no model of one's own can have this key."""
+    _check_name(name, version)
+    if f"{name}@{version}" in map(model_key, _shipped()):
+        raise NotRegistered(f"{name}@{version} ships with Kryss: give your model another name or version")
 
 
 def register(entry: Weights, path: Path, reader: Path | None = None, plausibility: Path | None = None) -> Weights:
     """Puts a model of one's own into the registry: copies its files under the weights folder and writes its entry, atomically.
 
-    The same model again is no change; another one under a registered key is refused, since detections are attributed to the key.
+    The same model again (weights, and all that is done with them) is no change: the entry that is there is returned. Another one
+    under a registered key is refused, since detections are attributed to the key.
     """
     key = model_key(entry)
-    _check_name(entry)
-    if key in {model_key(one) for one in _shipped()}:
-        raise ValueError(f"{key} ships with Kryss: give your model another name or version")
+    check_key(entry.name, entry.version)
     folder = weights_dir() / "registered"
     folder.mkdir(parents=True, exist_ok=True)
     mine = replace(
@@ -368,10 +397,16 @@ def register(entry: Weights, path: Path, reader: Path | None = None, plausibilit
         inference=replace(entry.inference, plausibility=f"{key}.plausible.json") if plausibility else entry.inference,
         folder=folder,
     )
+    sources = {mine.file: path, mine.reader: reader, mine.inference.plausibility: plausibility}
     before = {model_key(one): one for one in _registered()}.get(key)
-    if before and (before.sha256, before.reader_sha256) != (mine.sha256, mine.reader_sha256):
-        raise ValueError(f"{key} is registered with other weights: give this one another version (or delete {folder / key}.yaml)")
-    for source, name in ((path, mine.file), (reader, mine.reader), (plausibility, mine.inference.plausibility)):
+    if before and (different := differences(before, mine, sources)):
+        raise NotRegistered(
+            f"{key} is registered already and differs in {', '.join(different)}: give this model another version "
+            f"(or delete {folder / key}.yaml)"
+        )
+    if before and _is_whole(before):
+        return before
+    for name, source in sources.items():
         if source is not None and name is not None and source.resolve() != (folder / name).resolve():
             part = folder / f".{name}.part"
             shutil.copyfile(source, part)
@@ -379,6 +414,61 @@ def register(entry: Weights, path: Path, reader: Path | None = None, plausibilit
     write_entry(mine)
     log.info("registered %s (sha256 %s) in %s", key, mine.sha256, folder)
     return mine
+
+
+def _is_whole(entry: Weights) -> bool:
+    """Whether the files of a registered entry are there and undamaged."""
+    try:
+        weights_file(entry)
+        reader_file(entry)
+    except (WeightsUnavailable, WeightsDamaged):
+        return False
+    return True
+
+
+TOLD = ("name", "version", "licence", "source", "trained", "folder", "local", "url")
+"""Fields that say nothing of what a model finds."""
+FILES = ("file", "sha256", "reader", "reader_sha256")
+
+
+def differences(before: Weights, now: Weights, sources: Mapping[str | None, Path | None] | None = None) -> list[str]:
+    """What differs between two models of one key, in words; nothing where they find the same. Weights are the same where their
+    tensors are. ``sources``: where files of ``now`` still lie, if not in its folder.
+    """
+
+    def same(old: str | None, new: str | None, *hashes: str | None) -> bool:
+        if (old is None) != (new is None):
+            return False
+        if old is None or new is None or (None not in hashes and len(set(hashes)) == 1):
+            return True
+        first, second = before.folder / old, (sources or {}).get(new) or now.folder / new
+        return first.is_file() and second.is_file() and content_digest(first) == content_digest(second)
+
+    found = []
+    if not same(before.file, now.file, before.sha256, now.sha256):
+        found.append("weights")
+    if not same(before.reader, now.reader, before.reader_sha256, now.reader_sha256):
+        found.append("weights of the second stage")
+    if not same(before.inference.plausibility, now.inference.plausibility, None):
+        found.append("inference.plausibility")
+
+    def flat(entry: Weights) -> dict[str, Any]:
+        """Field, or field of a part, to its value."""
+        rows: dict[str, Any] = {}
+        for key, value in entry_document(entry).items():
+            if key in NESTED:
+                rows |= {f"{key}.{inner}": one for inner, one in value.items()}
+            elif key not in (*TOLD, *FILES):
+                rows[key] = value
+        rows.pop("inference.plausibility", None)
+        return rows
+
+    old, new = flat(before), flat(now)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            told = [json.dumps(rows[key]) if key in rows else "default" for rows in (old, new)]
+            found.append(f"{key} ({told[0]:.60}, here {told[1]:.60})")
+    return found
 
 
 def write_entry(entry: Weights) -> Path:
