@@ -68,7 +68,8 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--choose-thresholds",
         type=Path,
         metavar="FILE",
-        help="choose calibration and thresholds on these photos, write them as JSON, store them if the model is registered here",
+        help="choose calibration and thresholds on these photos, write them as JSON and store them with the model: in its file, "
+        "in its entry of the registry",
     )
     parser.add_argument(
         "--write-held-out", type=Path, metavar="FILE", help="write the labels of the photos that training never sees, and end"
@@ -119,6 +120,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         if truth.unknown:
             print(f"kryss evaluate: {path}: {_unknown(truth.unknown)}", file=sys.stderr)
     if options.no_second_stage:
+        if entry.reader is None:
+            raise ValueError(f"{model_key(entry)} has no second stage that --no-second-stage could leave out")
         entry = replace(entry, inference=replace(entry.inference, recogniser=False))
     every = []
     try:
@@ -218,14 +221,41 @@ def _choose(options: argparse.Namespace, entry: Any, truths: list[Any], every: l
 
     from kryss.training.choose import as_document, calibrated_finds, choose, labels_of
     from kryss.training.evaluate import judged
-    from kryss.vision.registry import model_key, weights_dir, write_entry
 
     matched = [one for truth, looked in zip(truths, every, strict=True) for one in judged(truth, looked)]
     chosen = choose(replace(entry, calibration=None), matched, labels_of(truths))
     options.choose_thresholds.write_text(json.dumps(as_document(chosen), indent=1) + "\n", encoding="utf-8")
-    if (weights_dir() / "registered" / f"{model_key(entry)}.yaml").is_file() and not options.no_second_stage:
-        say(f"stored in {write_entry(chosen)}")
+    if options.no_second_stage or options.classes:
+        say(f"not stored with the model: chosen for {'the first stage alone' if options.no_second_stage else options.classes}")
+    else:
+        places = _store(options.model, chosen)
+        say(f"stored in {' and '.join(map(str, places))}" if places else f"not stored: {options.model} is no model of your own")
     return chosen, [replace(looked, found=calibrated_finds(looked.found, chosen.calibration)) for looked in every]
+
+
+def _store(named: str, chosen: Any) -> list[Path]:
+    """Writes what was chosen to where the model is kept: the file that was named, its entry if it is registered here. What else
+    the entries say, e.g. which file they mean, stays.
+    """
+    from dataclasses import replace
+
+    from kryss.training.export import rewrite_entry
+    from kryss.vision.registry import entries, entry_in, model_key, weights_dir, write_entry
+
+    def with_chosen(entry: Any) -> Any:
+        return replace(
+            entry, calibration=chosen.calibration, score_threshold=chosen.score_threshold, thresholds=chosen.thresholds
+        )
+
+    known = entries()
+    registered = [one for one in known if one.folder == weights_dir() / "registered" and model_key(one) == model_key(chosen)]
+    places = []
+    # The registry's own files are known by their hash, metadata and all.
+    kept = {(one.folder / one.file).resolve() for one in known if one.file}
+    if named.endswith(".safetensors") and Path(named).resolve() not in kept:
+        rewrite_entry(Path(named), with_chosen(entry_in(Path(named))))
+        places.append(Path(named))
+    return [*places, *(write_entry(with_chosen(one)) for one in registered)]
 
 
 def _given(pairs: list[str]) -> dict[str, str]:

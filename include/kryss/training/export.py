@@ -28,6 +28,23 @@ def export_entry(state: Mapping[str, torch.Tensor], path: Path, entry: Weights) 
     return replace(entry, file=path.name, local=None, url=None, sha256=digest, folder=path.parent)
 
 
+def rewrite_entry(path: Path, entry: Weights) -> None:
+    """Puts another entry into the metadata of a safetensors file (8 bytes little-endian length, a JSON object, the tensors).
+    The tensors stay as they are, bit by bit.
+    """
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        tensors = file.read()
+    said = entry_document(replace(entry, file=None, local=None, url=None, sha256=None))
+    header["__metadata__"] = {**header.get("__metadata__", {}), "entry": json.dumps(said, sort_keys=True)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # The tensors begin at a multiple of 8.
+    text += b" " * (-len(text) % 8)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(len(text).to_bytes(8, "little") + text + tensors)
+    part.replace(path)
+
+
 def _write(state: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> str:
     tensors = {key: (value.half() if value.is_floating_point() else value).contiguous() for key, value in sorted(state.items())}
     body = save(tensors, metadata=metadata)
