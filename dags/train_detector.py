@@ -62,7 +62,8 @@ def train_detector() -> None:
         with final_failures():
             return tasks.run(name, dict(context["params"]), context["dag_run"].run_id)
 
-    @task(execution_timeout=TIMEOUTS["judge"])
+    # Not in the pool: it reads files, the accelerator is free for others meanwhile.
+    @task(execution_timeout=TIMEOUTS["judge"], queue="gpu")
     def check() -> dict[str, Any]:
         return part("check")
 

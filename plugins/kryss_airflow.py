@@ -91,9 +91,9 @@ def final_failures() -> Iterator[None]:
     from kryss.pipeline.checks import HeldBack
     from kryss.training.data.check import BrokenDataError
     from kryss.training.recipe import OtherRun, RecipeError
-    from kryss.vision.registry import UnknownWeights
+    from kryss.vision.registry import NotRegistered, UnknownWeights
 
     try:
         yield
-    except (StopRun, HeldBack, ConfigError, UnknownWeights, BrokenDataError, OtherRun, RecipeError) as error:
+    except (StopRun, HeldBack, ConfigError, UnknownWeights, NotRegistered, BrokenDataError, OtherRun, RecipeError) as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from None

@@ -126,7 +126,8 @@ def test_a_training_is_checked_trained_on_the_gpu_judged_and_registered_in_this_
     assert set(dag["tasks"]) == set(order)
     for earlier, later in pairwise(order):
         assert dag["tasks"][later][3] == [earlier]
-    assert {name for name, (pool, queue, _, _) in dag["tasks"].items() if pool == queue == "gpu"} == {"train", "evaluate"}
+    assert {name for name, (pool, _, _, _) in dag["tasks"].items() if pool == "gpu"} == {"train", "evaluate"}
+    assert {queue for _, queue, _, _ in dag["tasks"].values()} == {"gpu"}, "all see the same folders"
     assert {"recipe", "data", "sprites", "start", "skip_bad", "out"} <= set(dag["params"])
     assert dag["timeouts"]["train"] == TIMEOUTS["train"].total_seconds()
 
