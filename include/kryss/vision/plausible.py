@@ -1,9 +1,9 @@
 """Where and how large signs and lights are in photos of streets, learned from labelled photos: what lies far outside is doubted.
 
-For each kind (sign, light) a Gaussian over four properties of a box: the height of its centre in the photo (0 top, 1 bottom), the
-logarithm of its height as a part of the photo's, the logarithm of its width by its height, and how they go together. A find whose
-squared Mahalanobis distance is beyond the limit of its kind (that of 99.5 % of the labelled ones, with a margin) is not believed,
-unless its score is at least ``sure``: the filter never hides a confident box.
+For each kind (sign, light) a Gaussian over three properties of a box and how they go together: the height of its centre in the
+photo (0 top, 1 bottom), the logarithm of its height as a part of the photo's, the logarithm of its width by its height. A find
+whose squared Mahalanobis distance is beyond the limit of its kind (that of 99.5 % of the labelled ones, with a margin) is not
+believed, unless its score is at least ``sure``: the filter never hides a confident box.
 """
 
 from __future__ import annotations
