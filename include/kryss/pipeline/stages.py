@@ -34,6 +34,7 @@ from kryss.store import open_store
 from kryss.store.figures import layer_figures, photos_believed, shift_since
 from kryss.store.read import Reader
 from kryss.store.write import Tx
+from kryss.vision.registry import Weights, entry_digest, entry_document, resolve
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -236,7 +237,6 @@ def fetch(run: Run, shard: str) -> dict[str, Any]:
 def detect(run: Run, shard: str) -> dict[str, Any]:
     """Finds signs and lights in the photos of a shard. A photo that cannot be read is recorded, the rest goes on."""
     from kryss.vision.detect import PhotoFailure, load_detector
-    from kryss.vision.registry import entry_digest, entry_document, resolve
 
     done, found = _shard_file(run, shard, "results"), _shard_file(run, shard, "detections")
     if not run.state.has(done):
@@ -262,9 +262,16 @@ def detect(run: Run, shard: str) -> dict[str, Any]:
         run.state.write_rows(found, Detection, detections)
         run.state.write_rows(done, PhotoResult, [by_image[result.image_id] for result in fetched])
     kept = run.state.read_rows(found, Detection)
-    entry = resolve(run.model or run.config.model)
-    model = {"entry": entry_digest(entry), "inference": entry_document(entry).get("inference", {})}
+    model = looked_with(resolve(run.model or run.config.model))
     return {"shard": shard, "detections": len(kept), "classes": dict(Counter(d.class_name for d in kept)), "model": model}
+
+
+def looked_with(entry: Weights) -> dict[str, Any]:
+    """What a model does with a photo: the digest of its entry and the options of inference; of an ensemble also its members'."""
+    said: dict[str, Any] = {"entry": entry_digest(entry), "inference": entry_document(entry).get("inference", {})}
+    if entry.family == "ensemble":
+        said["members"] = {name: looked_with(resolve(name)) for name in map(str, entry.options.get("members", ()))}
+    return said
 
 
 @stage("depth")
