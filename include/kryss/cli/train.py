@@ -7,8 +7,12 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 if TYPE_CHECKING:
     from kryss.training.recipe import Recipe
@@ -44,7 +48,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     detector.add_argument("--workers", type=int, help="processes that compose (default: the recipe's)")
     detector.add_argument("--cache", type=Path, metavar="DIR", help="decoded photos are kept here (default: OUT/decoded)")
     detector.add_argument(
-        "--name", metavar="NAME[@VERSION]", help="of the model (default: the recipe's name and the weights' hash)"
+        "--name", type=_name, metavar="NAME[@VERSION]", help="of the model (default: the recipe's name and the weights' hash)"
     )
     detector.add_argument("--no-judge", action="store_true", help="no report, calibration and thresholds at the end")
     detector.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
@@ -53,10 +57,48 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "reader",
         "the second stage, which names and tightens boxes",
         "Trains the network that reads the boxes of a finder: names what stands in them, rejects, tightens. "
-        "Writes OUT/reader.safetensors.",
+        "A run that was killed goes on with --resume and ends with the same weights.",
+        "OUT holds recipe.yaml, reader-state.pt, log.csv, reader.safetensors and its card reader.md. "
+        "`./kryss train join` makes it and a finder one model.",
     )
     _recipe_and_data(reader, "reader")
     _learning(reader)
+    reader.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+
+    join = add(
+        "join",
+        "a finder and a reader as one model of the registry",
+        "Makes a finder (`./kryss train detector` with the outputs sign and light) and a reader one model, chooses calibration "
+        "and thresholds on the held-out photos with both at work, and puts it into the registry of weights.",
+        "OUT holds model.safetensors, reader.safetensors, the card model.md and report-SET.html, .json.",
+    )
+    join.add_argument("finder", metavar="FINDER", help="OUT/model.safetensors of `./kryss train detector`, or a model")
+    join.add_argument(
+        "reader", metavar="READER", help="OUT/reader.safetensors of `./kryss train reader`, or a model that has one"
+    )
+    join.add_argument("--config", metavar="RECIPE", help="whose data sets are given (default: the recipe of the finder)")
+    _data(join)
+    join.add_argument(
+        "--area", action="append", default=[], type=Path, metavar="DIR", help="a recorded area with true boxes, to choose on too"
+    )
+    join.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="NAME=VALUE",
+        help="of inference, e.g. finder_weight=0.3 (default: as the model that ships; docs/detection.md)",
+    )
+    join.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
+    join.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    join.add_argument(
+        "--name",
+        type=_name,
+        default=("street", ""),
+        metavar="NAME[@VERSION]",
+        help="of the model (default: street, and the hash of both networks and the options)",
+    )
+    join.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
 
     parts.add_parser("depth", help="the depth network", add_help=False)
 
@@ -95,6 +137,10 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def _recipe_and_data(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("recipe", nargs="?", help=f"name of a shipped recipe (default: {default})")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a recipe of your own (YAML) instead")
+    _data(parser)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         action="append",
@@ -123,11 +169,58 @@ def _place(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def _name(text: str) -> tuple[str, str]:
+    """Name and version (or none) of a model to be; a key that cannot be registered is said before anything is trained."""
+    from kryss.vision.registry import NotRegistered, check_key
+
+    name, _, version = text.partition("@")
+    try:
+        check_key(name, version or "0")
+    except NotRegistered as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, version
+
+
+def _option(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. finder_weight=0.3")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: the value is not YAML") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What cannot be read (no such folder, another format) is the user's to mend: one line says what."""
+    from kryss.training.data.check import BrokenDataError
+    from kryss.training.recipe import RecipeError
+
+    try:
+        yield
+    except (RecipeError, BrokenDataError):
+        raise
+    except OSError as error:
+        raise RecipeError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _sprites(folder: Path) -> None:
+    """RecipeError where there are no drawings: nothing would be painted, and nobody told."""
+    from kryss.training.recipe import RecipeError
+
+    if not any(folder.glob("*.svg")):
+        raise RecipeError(f"--sprites {folder}: no drawings (*.svg) there; it is the folder {SPRITES}")
+
+
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     parts = {
         "detector": _detector,
         "reader": _reader,
+        "join": _join,
         "depth": _depth,
         "prelabel": _prelabel,
         "compose": _compose,
@@ -153,7 +246,8 @@ def _depth(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from kryss.training.run import material
 
-    made = material(_recipe(options, "transfer"), dict(options.data), skip_bad=options.skip_bad)
+    with _reading():
+        made = material(_recipe(options, "transfer"), dict(options.data), skip_bad=options.skip_bad)
     held = sum(map(len, made.held.values()))
     print(
         f"{len(made.train)} photos to learn from, {held} held out; data {made.digest[:16]}; "
@@ -172,7 +266,9 @@ def _detector(options: argparse.Namespace) -> int:
     recipe = _recipe(options, "transfer")
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
-    made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
+    _sprites(options.sprites)
+    with _reading():
+        made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
     outcome = train_detector(
         recipe,
         made,
@@ -184,7 +280,7 @@ def _detector(options: argparse.Namespace) -> int:
         device=options.device,
         resume=options.resume,
         new_data=options.new_data,
-        name=options.name,
+        name="@".join(filter(None, options.name)) if options.name else None,
     )
     told: dict[str, object] = {
         "model": outcome.model,
@@ -202,28 +298,59 @@ def _detector(options: argparse.Namespace) -> int:
 
 def _reader(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.recogniser import load_reader_recipe, train_reader
+    from kryss.training.recipe import RecipeError
+    from kryss.training.recogniser import load_reader_recipe, material, train_reader
 
+    if options.config and options.recipe:
+        raise RecipeError("give the name of a recipe or --config FILE, not both")
     recipe = load_reader_recipe(options.config or options.recipe or "reader")
-    path = train_reader(
-        recipe,
-        dict(options.data),
-        options.sprites,
-        options.out,
-        prelabels=options.prelabels,
-        start=options.start,
-        resume=options.resume,
-        skip_bad=options.skip_bad,
-    )
-    print(json.dumps({"file": str(path)}))
+    if options.start:
+        recipe = recipe.model_copy(update={"start": options.start})
+    _sprites(options.sprites)
+    with _reading():
+        made = material(recipe, dict(options.data), options.sprites, options.prelabels, options.skip_bad)
+    trained = train_reader(recipe, made, options.out, resume=options.resume, device=options.device)
+    file = options.out / "reader.safetensors"
+    print(json.dumps({"file": str(file), **{key: trained[key] for key in ("steps", "left_out", "held_out")}}))
+    return 0
+
+
+def _join(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.recipe import RecipeError, load_recipe
+    from kryss.training.recogniser import start_file
+    from kryss.training.registering import MODEL, held_out_truths, inference_options, join, recipe_of, register_run
+    from kryss.training.truth import read_area
+    from kryss.vision.registry import model_key, resolve
+
+    finder, inference = resolve(options.finder), inference_options(dict(options.option))
+    reader = start_file(options.reader)
+    if reader is None:
+        raise RecipeError(f"READER {options.reader!r}: give the file of a reader, or a model that has one")
+    recipe = load_recipe(options.config) if options.config else recipe_of(finder)
+    with _reading():
+        truths, left_out = held_out_truths(recipe, dict(options.data), reader, options.skip_bad)
+        truths |= {area.name: read_area(area) for area in options.area}
+    made = join(finder, reader, truths, options.out, inference, *options.name, device=options.device)
+    told: dict[str, object] = {"model": model_key(made), "file": str(options.out / MODEL), "left_out": left_out}
+    for name in truths:
+        told[name] = json.loads((options.out / f"report-{name}.json").read_text(encoding="utf-8"))["map50"]
+    if not options.no_register:
+        told["registered"] = model_key(register_run(options.out))
+    print(json.dumps(told))
     return 0
 
 
 def _prelabel(options: argparse.Namespace) -> int:
     from kryss.training.prelabel import run as look
+    from kryss.training.recipe import RecipeError
     from kryss.training.run import sound
 
-    kept, _ = sound(_recipe(options, "street-lite0").data, dict(options.data), options.skip_bad)
+    sources, places = _recipe(options, "street-lite0").data, dict(options.data)
+    if not places or set(places) - set(sources):
+        raise RecipeError(f"--data NAME=PATH: give the sets of the recipe: {', '.join(sources)}")
+    with _reading():
+        kept, _ = sound(sources, places, options.skip_bad)
     number = look([photo for photos in kept.values() for photo in photos], options.out, options.finder, options.lights)
     print(f"{options.out}: what the teachers saw in {number} photos")
     return 0
@@ -232,9 +359,11 @@ def _prelabel(options: argparse.Namespace) -> int:
 def _compose(options: argparse.Namespace) -> int:
     from kryss.training.compose import write_from_folder
 
-    print(
-        write_from_folder(
-            options.photos, options.sprites, options.number, options.out, options.seed, options.side, options.prelabels
+    _sprites(options.sprites)
+    with _reading():
+        print(
+            write_from_folder(
+                options.photos, options.sprites, options.number, options.out, options.seed, options.side, options.prelabels
+            )
         )
-    )
     return 0

@@ -29,8 +29,8 @@ class Journal:
         """``step``: where the training goes on; 0: anew. ``figures``: the names of what a validation says."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._losses = _Table(folder / "log.csv", COLUMNS, step)
-        self._figures = _Table(folder / "validation.csv", ("step", "stage", *figures), step)
+        self._losses = Table(folder / "log.csv", COLUMNS, step)
+        self._figures = Table(folder / "validation.csv", ("step", "stage", *figures), step)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Journal:
         self._board.add_image("predictions", picture, step, dataformats="HWC")
 
 
-class _Table:
+class Table:
     """A CSV file that is whole after every row."""
 
     def __init__(self, path: Path, columns: Sequence[str], step: int) -> None:

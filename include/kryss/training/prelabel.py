@@ -164,11 +164,14 @@ def _save(photos: dict[str, list[list[object]]], path: Path) -> None:
 
 def read(path: Path) -> dict[str, list[Find]]:
     """Key of a photo (`key_of`) to all that the teachers saw in it."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        key: [Find((row[0], row[1], row[2], row[3]), row[4], row[5], row[6]) for row in rows]
-        for key, rows in document["photos"].items()
-    }
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            key: [Find((row[0], row[1], row[2], row[3]), row[4], row[5], row[6]) for row in rows]
+            for key, rows in document["photos"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path} is no file of ./kryss train prelabel: {error}") from error
 
 
 def apply(photos: Sequence[LabelledPhoto], path: Path) -> list[LabelledPhoto]:

@@ -8,7 +8,8 @@ on, so that a run that was killed goes on as if nothing had happened.
 
 from __future__ import annotations
 
-import csv
+import hashlib
+import json
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,11 @@ from torchvision.ops import generalized_box_iou_loss
 from kryss.training.backbone import backbone_weights
 from kryss.training.crops import Crops, Mixture, jittered, touched
 from kryss.training.data.photos import LabelledPhoto, Ltrb, split
+from kryss.training.logs import Table
 from kryss.training.prelabel import Find, key_of, read, refined
-from kryss.training.recipe import RECIPES, RecipeError
+from kryss.training.recipe import RECIPES, OtherRun, RecipeError
 from kryss.training.recipe import DataSet as Source
-from kryss.training.run import sound
+from kryss.training.run import data_digest, file_digest, sound
 from kryss.training.state import random_states, restore_random_states, save_atomically
 from kryss.vision.boxes import iou
 from kryss.vision.recognise import (
@@ -49,7 +52,9 @@ from kryss.vision.recognise import (
     load_network,
     load_reader,
     save_network,
+    torch_run,
 )
+from kryss.vision.registry import UnknownWeights, model_key, reader_file, resolve
 from kryss.vision.taxonomy import detected, from_gtsdb
 
 log = logging.getLogger(__name__)
@@ -59,6 +64,8 @@ FIXED = ("conv_stem", "bn1", "blocks.0", "blocks.1")
 RISE = 0.15
 """Part of the steps in which the learning rate rises."""
 LOG_EVERY = 20
+STATE = "reader-state.pt"
+COLUMNS = ("step", "seconds", "rate", "loss", "cross_entropy", "smooth_l1", "giou", "right")
 
 
 class ReaderRecipe(BaseModel):
@@ -74,7 +81,7 @@ class ReaderRecipe(BaseModel):
     trunk_rate: float = Field(default=0.5, gt=0)
     """The trunk's learning rate as a multiple of ``rate``."""
     start: str = "imagenet"
-    """``imagenet``, ``none``, or the file of a reader."""
+    """``imagenet``, ``none``, the file of a reader, or a model of the registry that has one."""
     weight_decay: float = Field(default=0.02, ge=0)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     ema: float = Field(default=0.998, ge=0, lt=1)
@@ -96,7 +103,8 @@ def load_reader_recipe(name: str | Path) -> ReaderRecipe:
     """A file, or the name of one that ships."""
     path = Path(name) if Path(name).suffix else RECIPES / f"{name}.yaml"
     if not path.is_file():
-        raise RecipeError(f"no recipe {str(name)!r}: give a YAML file")
+        shipped = ", ".join(sorted(one.stem for one in RECIPES.glob("reader*.yaml")))
+        raise RecipeError(f"no recipe {str(name)!r} of a reader: give a YAML file or one of {shipped}")
     try:
         recipe = ReaderRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         Mixture(**recipe.mixture)
@@ -107,10 +115,17 @@ def load_reader_recipe(name: str | Path) -> ReaderRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a recipe learns from. ``held``: single signs that are not learnt from."""
+    """What a recipe learns from, and what it does not: ``held`` single signs and ``held_streets``."""
 
     crops: Crops
     held: tuple[LabelledPhoto, ...]
+    held_streets: tuple[LabelledPhoto, ...]
+    photos: int
+    """Photos that are learnt from."""
+    digest: str
+    """Names the data: photos, boxes, finds."""
+    left_out: Mapping[str, int]
+    """Kind of problem to how many photos or boxes were left out (``--skip-bad``)."""
 
 
 def material(
@@ -128,6 +143,8 @@ def material(
     streets: list[LabelledPhoto] = []
     singles: list[LabelledPhoto] = []
     held: list[LabelledPhoto] = []
+    held_streets: list[LabelledPhoto] = []
+    start = start_file(recipe.start)
     everywhere: dict[str, Sequence[Find]] = {}
     finds = read(prelabels) if prelabels else {}
     kept, left_out = sound(recipe.data, places, skip_bad)
@@ -140,6 +157,7 @@ def material(
             singles += (_as_gtsdb(photo) for photo in photos)
             held += (_as_gtsdb(photo) for photo in rest)
             continue
+        held_streets += rest
         for photo in photos:
             seen = finds.get(key_of(photo), ())
             streets.append(refined(photo, seen))
@@ -147,10 +165,27 @@ def material(
                 everywhere[key_of(photo)] = seen
     exhaustive = from_gtsdb().values()
     crops = Crops(streets, singles, detected(), sprites, everywhere, exhaustive, recipe.mixture, recipe.seed)
-    if recipe.mine and recipe.start not in ("imagenet", "none"):
-        number = crops.mine(streets, everywhere, load_reader(recipe.start), recipe.mine)
+    if recipe.mine and start:
+        number = crops.mine(streets, everywhere, load_reader(start), recipe.mine)
         log.info("%d places that the reader takes for lights", number)
-    return Material(crops, tuple(held))
+    seen = [[find.teacher, find.kind, *find.box] for key in sorted(everywhere) for find in everywhere[key]]
+    digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), seen]).encode()).hexdigest()
+    return Material(crops, tuple(held), tuple(held_streets), len(streets) + len(singles), digest, left_out)
+
+
+def start_file(start: str) -> Path | None:
+    """The file of a reader, or that of a model of the registry; None: ``imagenet`` or ``none``."""
+    if start in ("imagenet", "none"):
+        return None
+    if Path(start).is_file():
+        return Path(start)
+    try:
+        path = reader_file(entry := resolve(start))
+    except UnknownWeights as error:
+        raise RecipeError(f"there is no file of a reader {start!r}, and {error}") from error
+    if path is None:
+        raise RecipeError(f"{model_key(entry)} has no reader")
+    return path
 
 
 def _as_gtsdb(single: LabelledPhoto) -> LabelledPhoto:
@@ -161,33 +196,52 @@ def _as_gtsdb(single: LabelledPhoto) -> LabelledPhoto:
 
 
 def train_reader(
-    recipe: ReaderRecipe,
-    places: Mapping[str, Path],
-    sprites: Path,
-    out: Path,
-    *,
-    prelabels: Path | None = None,
-    start: str | None = None,
-    resume: bool = False,
-    skip_bad: bool = False,
-) -> Path:
-    """Trains by a recipe from folders of data sets; returns the reader's file, ``out/reader.safetensors``.
-
-    start: the file of a reader, instead of the recipe's start.
+    recipe: ReaderRecipe, made: Material, out: Path, *, resume: bool = False, device: str | None = None
+) -> dict[str, Any]:
+    """Trains by a recipe, judges by the held-out photos; writes ``out/reader.safetensors``, its card ``reader.md`` and what the
+    card is made of, which the file holds too; returns that.
     """
-    recipe = recipe.model_copy(update={"start": start}) if start else recipe
-    made = material(recipe, places, sprites, prelabels, skip_bad)
+    from kryss.training.card import reader_card
+
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=120))
     crops = made.crops
     boxes, singles = sum(map(len, crops.street.values())), sum(map(len, crops.single.values()))
     finds = len(crops.finds) + len(crops.no_lights)
     log.info("%d boxes, %d single signs, %d finds, %d pieces of streets", boxes, singles, finds, len(crops.pieces))
-    network = train(crops, recipe, out, resume)
+    network = train(crops, recipe, out, resume, made.digest, device).cpu()
     settings = Settings(crops.classes, temperature=fit_temperature(*answers(network, crops.judging(made.held), recipe.batch)))
     log.info("temperature %.2f", settings.temperature)
-    save_network(network.state_dict(), settings, out / "reader.safetensors")
-    return out / "reader.safetensors"
+    start = start_file(recipe.start)
+    trained: dict[str, Any] = {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": made.digest,
+        "photos": made.photos,
+        "boxes": boxes,
+        "left_out": dict(made.left_out),
+        "start": f"{start.name} ({file_digest(start)})" if start else recipe.start,
+        "steps": recipe.steps,
+        "held_out": _held_out(Reader(torch_run(network), settings), made.held_streets),
+    }
+    save_network(network.state_dict(), replace(settings, trained=trained), out / "reader.safetensors")
+    (out / "reader.md").write_text(reader_card(crops.classes, settings.temperature, trained), encoding="utf-8")
+    return trained
+
+
+def _held_out(reader: Reader, photos: Sequence[LabelledPhoto]) -> dict[str, Any]:
+    """What the card says of held-out photos; nothing where no class of the reader is labelled in any."""
+    if not any(box[4] in reader.classes for photo in photos for box in photo.boxes):
+        return {}
+    found = judge(reader, photos)
+    return {
+        "photos": len(photos),
+        "boxes": found.boxes,
+        "accuracy": round(found.accuracy, 4),
+        "iou": [round(value, 4) for value in found.iou],
+        "tight": [round(value, 4) for value in found.tight],
+        "background": found.background,
+        "false_positives": round(found.false_positives, 4),
+    }
 
 
 def answers(network: CropNetwork, crops: Crops, size: int, batches: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
@@ -207,32 +261,51 @@ def fit_temperature(logits: torch.Tensor, allowed: torch.Tensor) -> float:
     return float(found.x)
 
 
-def train(crops: Crops, recipe: ReaderRecipe, out: Path, resume: bool = False) -> CropNetwork:
+def train(
+    crops: Crops,
+    recipe: ReaderRecipe,
+    out: Path,
+    resume: bool = False,
+    data_digest: str = "",
+    device: str | None = None,
+) -> CropNetwork:
     """Trains for the recipe's steps; the network with the mean weights. Writes ``out/log.csv`` and checkpoints.
 
-    ``resume``: goes on from ``out/reader-state.pt`` if that is there; the result is that of an undisturbed run.
+    ``resume``: goes on from ``out/reader-state.pt`` if that is there; the result is that of an undisturbed run. ``data_digest``:
+    names what the crops are cut from. ``device``: as torch names it (default: a GPU if there is one).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     network = CropNetwork(len(crops.classes) + 2)
-    if recipe.start not in ("imagenet", "none"):
-        begun, settings = load_network(Path(recipe.start))
+    if start := start_file(recipe.start):
+        begun, settings = load_network(start)
         if settings.classes != crops.classes:
             raise RecipeError(f"{recipe.start} reads other classes than the recipe's data have")
         network.load_state_dict(begun.state_dict())
     elif recipe.start == "imagenet":
         given = backbone_weights()
         network.trunk.load_state_dict({key: given[key] for key in network.trunk.state_dict()})
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network.to(target)
     mean = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
     )
     optimiser = _optimiser(network, recipe)
-    first, state_path = 0, out / "reader-state.pt"
-    if resume and state_path.is_file():
-        state = torch.load(state_path, weights_only=True)
-        first = state["step"]
+    settings_of_run = recipe.model_dump(mode="json", exclude={"workers", "threads", "save_every"})
+    of_run = hashlib.sha256(json.dumps([settings_of_run, data_digest], sort_keys=True).encode()).hexdigest()
+    first, spent, state_path = 0, 0.0, out / STATE
+    window: list[list[float]] = []
+    if state_path.is_file() and not resume:
+        raise OtherRun(f"{state_path} is there: give --resume to go on from it, or another --out")
+    if state_path.is_file():
+        # On the CPU: states of random generators stay there, everything else goes where its owner is.
+        state = torch.load(state_path, map_location="cpu", weights_only=True)
+        if state["of_run"] != of_run:
+            raise OtherRun(f"{state_path} is of another recipe, other data or other prelabels: give another --out")
+        first, spent = state["step"], state["seconds"]
+        window = state["window"]
         network.load_state_dict(state["network"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -247,33 +320,28 @@ def train(crops: Crops, recipe: ReaderRecipe, out: Path, resume: bool = False) -
         # Otherwise the loader draws from the generator that dropout uses, and a resumed run goes another way.
         generator=torch.Generator(),
     )
-    started, figures = time.monotonic(), np.zeros(5)
-    with (out / "log.csv").open("a" if first else "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        if not first:
-            table.writerow(["step", "seconds", "rate", "loss", "cross_entropy", "smooth_l1", "giou", "right"])
+    started = time.monotonic()
+    with closing(Table(out / "log.csv", COLUMNS, first)) as table:
         for step, batch in enumerate(loader, first):
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * rate_factor(step / recipe.steps)
-            figures += _step(network, optimiser, batch, recipe) / LOG_EVERY
+            window.append(_step(network, optimiser, batch, recipe, target))
             mean.update_parameters(network)
-            if step % LOG_EVERY == LOG_EVERY - 1:
-                row = [f"{value:.4f}" for value in figures]
-                seconds = time.monotonic() - started
-                table.writerow([step + 1, f"{seconds:.1f}", f"{optimiser.param_groups[0]['lr']:.6f}", *row])
-                file.flush()
+            seconds = time.monotonic() - started
+            if step % LOG_EVERY == LOG_EVERY - 1 or step + 1 == recipe.steps:
+                figures = dict(zip(COLUMNS[3:], np.mean(window, 0).tolist(), strict=True))
+                rate = optimiser.param_groups[0]["lr"]
+                table.add({"step": step + 1, "seconds": spent + seconds, "rate": rate, **figures})
                 left = seconds / (step + 1 - first) * (recipe.steps - step - 1) / 60
-                log.info(
-                    "step %d of %d, %.1f min left: loss %s (cross-entropy %s, smooth L1 %s, GIoU %s), right %s",
-                    step + 1,
-                    recipe.steps,
-                    left,
-                    *row,
-                )
-                figures[:] = 0
-            if (step + 1) % recipe.save_every == 0 and step + 1 < recipe.steps:
+                told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+                log.info("step %d of %d, %.1f min left: %s", step + 1, recipe.steps, left, told)
+                window.clear()
+            if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
                 state = {
+                    "of_run": of_run,
                     "step": step + 1,
+                    "seconds": spent + seconds,
+                    "window": window,
                     "network": network.state_dict(),
                     "mean": mean.state_dict(),
                     "optimiser": optimiser.state_dict(),
@@ -311,8 +379,11 @@ def _optimiser(network: CropNetwork, recipe: ReaderRecipe) -> torch.optim.Optimi
     return torch.optim.AdamW(groups[::-1], weight_decay=recipe.weight_decay)
 
 
-def _step(network: CropNetwork, optimiser: torch.optim.Optimizer, batch: Any, recipe: ReaderRecipe) -> np.ndarray:
-    crops, allowed, deltas, has_box = batch
+def _step(
+    network: CropNetwork, optimiser: torch.optim.Optimizer, batch: Any, recipe: ReaderRecipe, target: torch.device
+) -> list[float]:
+    """The figures of ``COLUMNS`` from the loss on."""
+    crops, allowed, deltas, has_box = (values.to(target) for values in batch)
     network.train()
     for name, module in network.trunk.named_modules():
         if name.startswith(FIXED):
@@ -328,8 +399,8 @@ def _step(network: CropNetwork, optimiser: torch.optim.Optimizer, batch: Any, re
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 10.0)
     optimiser.step()
-    right = allowed[torch.arange(len(logits)), logits.argmax(1)].float().mean()
-    return np.array([value.item() for value in (loss, entropy, smooth, giou, right)])
+    right = allowed[torch.arange(len(logits), device=target), logits.argmax(1)].float().mean()
+    return [value.item() for value in (loss, entropy, smooth, giou, right)]
 
 
 def partial_cross_entropy(logits: torch.Tensor, allowed: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -345,7 +416,7 @@ def partial_cross_entropy(logits: torch.Tensor, allowed: torch.Tensor, smoothing
 
 def _corners(deltas: torch.Tensor) -> torch.Tensor:
     """Normalised deltas (n, 4) to ltrb in units of the square, whose centre is 0."""
-    values = deltas * torch.from_numpy(DELTA_STD) + torch.from_numpy(DELTA_MEAN)
+    values = deltas * deltas.new_tensor(DELTA_STD) + deltas.new_tensor(DELTA_MEAN)
     halves = values[:, 2:].clamp(max=math.log(2.0)).exp() / 2
     return torch.cat([values[:, :2] - halves, values[:, :2] + halves], 1)
 

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from kryss.training.categories import LIGHTS, group_of
+from kryss.training.data.photos import PEDESTRIANS, split
 from kryss.training.detector import configuration
 from kryss.training.export import export_entry
-from kryss.training.recipe import Recipe
-from kryss.training.run import Material
-from kryss.vision.registry import Inference, Preprocessing, Weights, entry_in, register
+from kryss.training.recipe import Recipe, RecipeError, load_recipe, matches
+from kryss.training.run import Material, sound
+from kryss.training.truth import Truth, truth_of_photos
+from kryss.vision.registry import (
+    Inference,
+    Preprocessing,
+    Weights,
+    check_key,
+    content_digest,
+    entry_document,
+    entry_in,
+    file_digest,
+    metadata,
+    model_key,
+    register,
+    resolve,
+    weights_file,
+)
 
 FINDER = ("sign", "light")
 FIRST_THRESHOLD = 0.1
+SHIPPED = "kryss-street-lite0"
+MODEL = "model.safetensors"
 
 
 def entry_of_run(recipe: Recipe, made: Material, name: str, version: str, trained: Mapping[str, Any]) -> Weights:
@@ -51,10 +73,138 @@ def write_model(state: Mapping[str, Tensor], folder: Path, entry: Weights) -> We
         for key, value in sorted(state.items()):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         entry = replace(entry, version=digest.hexdigest()[:8])
-    return export_entry(state, folder / "model.safetensors", entry)
+    return export_entry(state, folder / MODEL, entry)
 
 
 def register_run(folder: Path) -> Weights:
     """Puts a run's model into the registry, with the thresholds that were chosen for it."""
-    file = folder / "model.safetensors"
-    return register(entry_in(file), file)
+    file = folder / MODEL
+    entry = entry_in(file)
+    return register(entry, file, folder / entry.reader if entry.reader else None)
+
+
+def inference_options(given: Mapping[str, Any]) -> Inference:
+    """Those of the model that ships, but for what is given: field of ``Inference`` to value."""
+    document = {**entry_document(resolve(SHIPPED)).get("inference", {}), **given}
+    if unknown := sorted(set(given) - {part.name for part in fields(Inference)}):
+        raise RecipeError(
+            f"{unknown[0]!r} is no option of inference; known: {', '.join(part.name for part in fields(Inference))}"
+        )
+    try:
+        return TypeAdapter(Inference).validate_python(document)
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        raise RecipeError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']} (given: {first['input']!r})") from error
+
+
+def recipe_of(finder: Weights) -> Recipe:
+    """The recipe that a finder was trained by; where it does not say, that of the finder that ships."""
+    known = finder.trained.get("recipe") or finder.trained.get("finder", {}).get("recipe")
+    return Recipe.model_validate(known) if known else load_recipe("street-lite0")
+
+
+def join(
+    finder: Weights,
+    reader: Path,
+    truths: Mapping[str, Truth],
+    out: Path,
+    inference: Inference,
+    name: str,
+    version: str = "",
+    device: str | None = None,
+) -> Weights:
+    """A finder and a reader as one model in ``out``: ``model.safetensors`` with the entry, ``reader.safetensors`` beside it, the
+    card ``model.md``, and a report for each set of photos. ``truths``: held-out photos, on which calibration and thresholds are
+    chosen with both stages at work. ``version`` (default): the hash of both networks and the options.
+    """
+    from kryss.training.card import joined_card
+    from kryss.training.detector import read_state
+
+    if (finder.task, finder.family, finder.vocabulary) != ("detect", "effdet", "finder"):
+        raise RecipeError(f"{model_key(finder)} is no finder: a network that tells signs from lights (outputs sign and light)")
+    if not sum(truth.boxes for truth in truths.values()):
+        raise RecipeError("no held-out photo shows what the reader reads: nothing to choose thresholds on")
+    weights = weights_file(finder)
+    if not version:
+        parts = [content_digest(weights), content_digest(reader), *map(str, astuple(inference))]
+        version = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
+    check_key(name, version)
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "reader.safetensors"
+    if not (kept.is_file() and kept.samefile(reader)):
+        shutil.copyfile(reader, kept)
+    entry = replace(
+        finder,
+        name=name,
+        version=version,
+        reader=kept.name,
+        reader_sha256=file_digest(kept),
+        thresholds={},
+        calibration=None,
+        inference=inference,
+        source="trained with ./kryss train",
+        trained={
+            "finder": {"model": model_key(finder), "sha256": finder.sha256, **finder.trained},
+            "reader": _settings(kept).get("trained", {}),
+        },
+    )
+    file = out / MODEL
+    export_entry(read_state(weights), file, entry)
+    chosen, results = choose_on(file, truths, device)
+    (out / "model.md").write_text(joined_card(chosen, results), encoding="utf-8")
+    return chosen
+
+
+def held_out_truths(
+    recipe: Recipe, places: Mapping[str, Path], reader: Path, skip_bad: bool = False
+) -> tuple[dict[str, Truth], dict[str, int]]:
+    """The held-out photos of a recipe's data sets, labelled with the classes that a reader reads; and what was left out. What a
+    set labels anywhere it labels wherever it is seen. One that has no lights for pedestrians does not tell kinds of lights apart.
+    """
+    known = set(_settings(reader)["classes"])
+    unknown = sorted(set(places) - set(recipe.data))
+    if unknown or not places:
+        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
+        what = f"unknown: {', '.join(unknown)}" if unknown else "missing: any"
+        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} takes {wants}")
+    kept, left_out = sound(recipe.data, places, skip_bad)
+    truths = {}
+    for name, photos in kept.items():
+        labelled = {box[4] for photo in photos for box in photo.boxes if matches(box[4], recipe.data[name].labelled)} & known
+        kinds_apart = PEDESTRIANS in labelled
+        judged_as = {one: LIGHTS if group_of(one) == LIGHTS and not kinds_apart else one for one in labelled}
+        truths[name] = truth_of_photos(split(photos)[1], judged_as)
+    return truths, left_out
+
+
+def _settings(reader: Path) -> dict[str, Any]:
+    """What a reader's file says beside its weights (``recognise.Settings``)."""
+    document: dict[str, Any] = json.loads(metadata(reader).get("reader", "{}"))
+    if not document:
+        raise RecipeError(f"{reader} is no reader: ./kryss train reader writes OUT/reader.safetensors")
+    return document
+
+
+def choose_on(file: Path, truths: Mapping[str, Truth], device: str | None = None) -> tuple[Weights, dict[str, dict[str, Any]]]:
+    """Judges a model's file on held-out photos, chooses calibration and thresholds on them, and writes those into the file's
+    entry and a report for each set (``report-SET.html``, ``.json``) beside it; the entry, and what was measured by set.
+    """
+    from kryss.training.choose import calibrated_finds, choose, labels_of
+    from kryss.training.detector import read_state
+    from kryss.training.evaluate import LOWEST_SCORE, judged, look, score
+    from kryss.training.report import page
+    from kryss.vision.detect import detector_of
+
+    entry = replace(entry_in(file), calibration=None)
+    detector = detector_of(entry, device, LOWEST_SCORE)
+    looked = {name: look(detector, truth) for name, truth in truths.items()}
+    matched = [one for name, truth in truths.items() for one in judged(truth, looked[name])]
+    chosen = export_entry(read_state(file), file, choose(entry, matched, labels_of(truths.values())))
+    results = {}
+    for name, truth in truths.items():
+        seen = replace(looked[name], found=calibrated_finds(looked[name].found, chosen.calibration))
+        measured = score(truth, seen, chosen.score_threshold, chosen.thresholds)
+        results[name] = {"model": model_key(chosen), "labels": name, "chosen_on_these_photos": True, **measured}
+        (file.parent / f"report-{name}.html").write_text(page(results[name]), encoding="utf-8")
+        (file.parent / f"report-{name}.json").write_text(json.dumps(results[name], indent=1) + "\n", encoding="utf-8")
+    return chosen, results

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from kryss.training.data.check import BrokenDataError, checked, counted
 from kryss.training.detector import read_state
 from kryss.training.recipe import DataSet as Source
 from kryss.training.recipe import Recipe, RecipeError, matches
-from kryss.training.truth import TrueBox, TruePhoto, Truth
+from kryss.training.truth import Truth, truth_of_photos
 from kryss.training.validation import Judged
 from kryss.vision.registry import model_key, resolve, weights_file
 from kryss.vision.taxonomy import detected, from_gtsdb
@@ -43,6 +43,8 @@ class Material:
     output_of: dict[str, int | None]
     held: dict[str, tuple[LabelledPhoto, ...]]
     """Name of a data set to its photos that are never trained on."""
+    labelled: dict[str, frozenset[str]]
+    """Name of a data set to the classes that its photos show."""
     digest: str
     """Names the data: photos, boxes and regions."""
     left_out: dict[str, int]
@@ -73,10 +75,12 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
     judged: list[Judged] = []
     kept, left_out = sound(recipe.data, places, skip_bad)
     every_held: dict[str, tuple[LabelledPhoto, ...]] = {}
+    labelled: dict[str, frozenset[str]] = {}
     for name, photos in kept.items():
         source = recipe.data[name]
         learn, held = split(photos)
         every_held[name] = tuple(held)
+        labelled[name] = frozenset(box[4] for photo in photos for box in photo.boxes)
         outputs = frozenset(k for c, k in output_of.items() if k is not None and matches(c, source.labelled))
         judged += [Judged(photo, outputs, source.scale) for photo in _spread(held, recipe.validate_.photos)]
         train += learn
@@ -85,7 +89,8 @@ def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None 
         from kryss.training.prelabel import apply
 
         train = list(apply(train, prelabels))
-    return Material(tuple(train), tuple(judged), classes, names, output_of, every_held, data_digest(train), left_out)
+    digest = data_digest(train)
+    return Material(tuple(train), tuple(judged), classes, names, output_of, every_held, labelled, digest, left_out)
 
 
 def sound(
@@ -196,7 +201,6 @@ def train_detector(
         "left_out": made.left_out,
         "start": f"{Path(begun).name} ({file_digest(Path(begun))})" if Path(begun).is_file() else begun,
         "steps": trainer.place["step"],
-        "minutes": round(trainer.place["seconds"] / 60, 1),
         "validation": {key: round(value, 4) for key, value in figures.items()},
     }
     named, _, version = (name or recipe.name).partition("@")
@@ -209,54 +213,20 @@ def judge_model(file: Path, recipe: Recipe, made: Material, device: str | None =
     """Judges a run's model on the held-out photos of its data sets, chooses calibration and thresholds on them, writes those into
     the file's entry and a report page for each data set beside it; returns mAP at 0.5 of each.
     """
-    from kryss.training.choose import calibrated_finds, choose, labels_of
-    from kryss.training.evaluate import LOWEST_SCORE, judged, look, score
-    from kryss.training.export import export_entry
-    from kryss.training.report import page
-    from kryss.vision.detect import detector_of
+    from kryss.training.registering import choose_on
 
-    truths = {name: truth_of(name, recipe, made) for name in made.held}
-    entry = replace(resolve(str(file)), calibration=None)
-    detector = detector_of(entry, device, LOWEST_SCORE)
-    looked = {name: look(detector, truth) for name, truth in truths.items()}
-    matched = [one for name, truth in truths.items() for one in judged(truth, looked[name])]
-    chosen = choose(entry, matched, labels_of(truths.values()))
-    export_entry(read_state(file), file, chosen)
-    told: dict[str, float | None] = {}
-    for name, truth in truths.items():
-        seen = replace(looked[name], found=calibrated_finds(looked[name].found, chosen.calibration))
-        measured = score(truth, seen, chosen.score_threshold, chosen.thresholds)
-        result = {"model": model_key(chosen), "labels": name, "chosen_on_these_photos": True, **measured}
-        (file.parent / f"report-{name}.html").write_text(page(result), encoding="utf-8")
-        (file.parent / f"report-{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        told[name] = result["map50"]
-    return told
+    _, results = choose_on(file, {name: truth_of(name, recipe, made) for name in made.held}, device)
+    return {name: result["map50"] for name, result in results.items()}
 
 
 def truth_of(name: str, recipe: Recipe, made: Material) -> Truth:
-    """The held-out photos of a data set as `evaluate` wants them. A network that tells groups apart is judged by those.
-    Places to ignore, and boxes of what the set does not label everywhere, count neither way.
+    """The held-out photos of a data set as `evaluate` wants them. What a set labels in any of its photos it labels everywhere. A
+    network that tells groups apart is judged by those.
     """
-    source, in_groups = recipe.data[name], bool(recipe.outputs)
+    source = recipe.data[name]
     wanted = {c for c, k in made.output_of.items() if k is not None and c != OTHER_SIGN and matches(c, source.labelled)}
-    held = made.held[name]
-    seen = {c for photo in held for *_, c in photo.boxes} & wanted
-    labelled = frozenset(group_of(c) for c in wanted) if in_groups else frozenset(seen)
-
-    def boxes(photo: LabelledPhoto) -> Iterator[TrueBox]:
-        unsure = list(photo.ignore)
-        for left, top, right, bottom, c in photo.boxes:
-            if c in wanted:
-                yield TrueBox(group_of(c) if in_groups else c, (left, top, right, bottom))
-            else:
-                unsure.append((left, top, right, bottom))
-        yield from (TrueBox(label, place, ignored=True) for place in unsure for label in sorted(labelled))
-
-    photos = (
-        TruePhoto(str(p.id), str(p.id), p.source if isinstance(p.source, Path) else Path(), (p.width, p.height), tuple(boxes(p)))
-        for p in held
-    )
-    return Truth(tuple(photos), labelled, {}, {})
+    seen = wanted if recipe.outputs else wanted & made.labelled[name]
+    return truth_of_photos(made.held[name], {c: group_of(c) if recipe.outputs else c for c in seen})
 
 
 def start_weights(start: str, recipe: Recipe) -> dict[str, Tensor] | None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kryss.training.categories import GROUPS, group_of, read_categories
-from kryss.training.data import is_held_out
+from kryss.training.data import LabelledPhoto, is_held_out
 
 Ltrb = tuple[float, float, float, float]
 
@@ -77,6 +77,28 @@ class Truth:
     def first(self, number: int) -> Truth:
         """The first photos only."""
         return replace(self, photos=self.photos[:number])
+
+
+def truth_of_photos(photos: Iterable[LabelledPhoto], judged_as: Mapping[str, str]) -> Truth:
+    """Of loaded photos. ``judged_as``: each class that is labelled wherever it is seen to what it counts as, itself or a group.
+    Places to ignore, and boxes of other classes, count neither way.
+    """
+    labelled = frozenset(judged_as.values())
+
+    def boxes(photo: LabelledPhoto) -> Iterable[TrueBox]:
+        unsure = list(photo.ignore)
+        for left, top, right, bottom, name in photo.boxes:
+            if name in judged_as:
+                yield TrueBox(judged_as[name], (left, top, right, bottom))
+            else:
+                unsure.append((left, top, right, bottom))
+        yield from (TrueBox(label, place, ignored=True) for place in unsure for label in sorted(labelled))
+
+    made = (
+        TruePhoto(str(p.id), str(p.id), p.source if isinstance(p.source, Path) else Path(), (p.width, p.height), tuple(boxes(p)))
+        for p in photos
+    )
+    return Truth(tuple(made), labelled, {}, {})
 
 
 def read_truth(

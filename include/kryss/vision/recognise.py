@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -120,6 +121,8 @@ class Settings:
     temperature: float = 1.0
     """Logits are divided by it (Guo et al. 2017): fitted so that a probability is a share of right answers."""
     passes: int = PASSES
+    trained: dict[str, Any] = field(default_factory=dict, hash=False)
+    """How it came to be: recipe, data, what held-out photos say."""
 
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -196,7 +199,9 @@ def save_network(state: Mapping[str, torch.Tensor], settings: Settings, path: Pa
 
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    save_file({key: value.contiguous() for key, value in half.items()}, path, {METADATA: json.dumps(asdict(settings))})
+    # One key: safetensors writes several in any order, and the same reader is to give the same bytes.
+    told = {METADATA: json.dumps(asdict(settings), sort_keys=True)}
+    save_file({key: value.contiguous() for key, value in half.items()}, path, told)
 
 
 def torch_run(network: CropNetwork, device: str | torch.device = "cpu") -> Run:

@@ -1,0 +1,494 @@
+"""What ./kryss train makes, from the command line to files that are used: on a few drawn streets, a handful of steps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("resvg_py")
+
+from kryss.cli.__main__ import main  # noqa: E402
+from kryss.training.data import coco  # noqa: E402
+from kryss.training.data.photos import is_held_out  # noqa: E402
+from kryss.vision.registry import entry_in, metadata, resolve  # noqa: E402
+
+SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
+pytestmark = pytest.mark.skipif(not SPRITES.is_dir(), reason="no drawings of signs")
+SIGNS = {13: "regulatory--yield--g1", 14: "regulatory--stop--g1"}
+"""GTSDB's numbers."""
+WIDTH, HEIGHT, PHOTOS = 320, 200, 12
+READER: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "steps": 24,
+    "batch": 2,
+    "start": "none",
+    "save_every": 3,
+    "workers": 0,
+    "data": {"gtsdb": {"format": "coco", "ids": "gtsdb"}},
+}
+
+
+def drawing(name: str, px: int) -> np.ndarray:
+    """(h, w, 4) uint8 BGRA of a sprite."""
+    import resvg_py
+
+    body = bytes(resvg_py.svg_to_bytes(svg_path=str(SPRITES / f"{name}.svg"), width=px))
+    return cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve streets of blotches with a drawn sign each, as a GTSDB in COCO's format. Two are held out."""
+    folder = tmp_path_factory.mktemp("streets")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(3)
+    images, boxes = [], []
+    for number in range(PHOTOS):
+        pixels = cv2.resize(rng.integers(60, 160, (10, 16, 3), dtype=np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        category = 13 + number % 2
+        sign = drawing(SIGNS[category], 40)
+        height, width = sign.shape[:2]
+        x, y = 20 + 20 * number, 60
+        alpha = sign[..., 3:] / 255
+        part = pixels[y : y + height, x : x + width]
+        part[:] = np.rint(part * (1 - alpha) + sign[..., :3] * alpha)
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels)
+        images.append({"id": number, "file_name": f"{number}.png", "width": WIDTH, "height": HEIGHT})
+        boxes.append({"id": number, "image_id": number, "category_id": category, "bbox": [x, y, width, height]})
+    categories = [{"id": number, "name": name} for number, name in SIGNS.items()]
+    (folder / "annotations.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+    return folder
+
+
+def config(folder: Path, recipe: dict[str, Any]) -> str:
+    path = folder / f"{recipe['name']}.yaml"
+    path.write_text(json.dumps(recipe))
+    return str(path)
+
+
+def arguments(part: str, out: Path, given: dict[str, Any], *more: str) -> list[str]:
+    """The command line: ``given``: option to value."""
+    return ["train", part, *(str(text) for pair in given.items() for text in pair), "--out", str(out), *more]
+
+
+def rows(path: Path) -> list[list[str]]:
+    """Of a table, without what the clock says."""
+    with path.open(newline="") as file:
+        return [[row[key] for key in row if key not in ("seconds", "minutes")] for row in csv.DictReader(file)]
+
+
+def killed_and_resumed(command: list[str], checkpoint: Path) -> int:
+    """Kills the command twice, at any moment after a checkpoint of its own, and lets it end. How often it was hit."""
+    killed, rng = 0, random.Random()
+
+    def stamp() -> int:
+        return checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
+
+    for life in range(4):
+        before = stamp()
+        process = multiprocessing.get_context("fork").Process(target=run, args=([*command, "--resume"] if life else command,))
+        process.start()
+        if life < 2:
+            while process.is_alive() and stamp() == before:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(process.pid or 0, signal.SIGKILL)
+        process.join(600)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        killed += 1
+    assert process.exitcode == 0
+    return killed
+
+
+def run(command: list[str]) -> None:
+    torch.set_num_threads(1)
+    raise SystemExit(main(command))
+
+
+@pytest.fixture
+def reader_command(streets: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    def make(out: str, *more: str, data: Path = streets, **changes: Any) -> list[str]:
+        recipe = config(tmp_path, {**READER, **changes})
+        return arguments("reader", tmp_path / out, {"--config": recipe, "--data": f"gtsdb={data}", "--sprites": SPRITES}, *more)
+
+    return make
+
+
+# The reader
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_reader_that_was_killed_and_resumed_is_the_one_of_an_undisturbed_run(
+    reader_command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kryss.vision.recognise import load_reader
+    from kryss.vision.taxonomy import detected
+
+    assert main(reader_command("whole")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(tmp_path / "whole" / "reader.safetensors") and told["steps"] == 24
+    assert killed_and_resumed(reader_command("killed"), tmp_path / "killed" / "reader-state.pt")
+    for name in ("reader.safetensors", "reader.md", "recipe.yaml"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    table = rows(tmp_path / "whole" / "log.csv")
+    assert [row[0] for row in table] == ["20", "24"]
+    assert rows(tmp_path / "killed" / "log.csv") == table
+
+    reader = load_reader(tmp_path / "whole" / "reader.safetensors", "cpu")
+    assert reader.classes == detected()
+    shares, boxes = reader(np.full((90, 120, 3), 90, np.uint8), np.array([[10.0, 10, 50, 50]]))
+    assert shares.shape == (1, len(detected()) + 2) and abs(float(shares.sum()) - 1) < 1e-5 and np.isfinite(boxes).all()
+    trained = reader.settings.trained
+    assert trained["recipe"] == {**trained["recipe"], **READER, "data": trained["recipe"]["data"]}
+    assert (trained["photos"], trained["boxes"], trained["left_out"]) == (10, 10, {})
+    assert trained["held_out"]["photos"] == 2 and trained["held_out"]["boxes"] == 2 * 3
+    card = (tmp_path / "whole" / "reader.md").read_text()
+    assert "10 photos with 10 boxes" in card and trained["data"] in card and "24 steps of 2 crops from none" in card
+
+    # Where it has ended it stays; another recipe or other labels are another run.
+    assert main(reader_command("whole", "--resume")) == 0
+    capsys.readouterr()
+    assert main(reader_command("whole")) == 1
+    assert "reader-state.pt is there: give --resume" in capsys.readouterr().err
+    assert main(reader_command("whole", "--resume", batch=8)) == 1
+    assert "is of another recipe" in capsys.readouterr().err
+
+
+def test_a_reader_learns_from_a_broken_set_only_without_what_is_broken(
+    reader_command: Callable[..., list[str]], streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = shutil.copytree(streets, tmp_path / "broken")
+    document = json.loads((broken / "annotations.json").read_text())
+    (broken / "images" / "0.png").unlink()
+    changes: dict[int, dict[str, Any]] = {1: {"bbox": [500, 50, 40, 40]}, 2: {"bbox": [20, 50, 0, 40]}, 3: {"category_id": 99}}
+    for number, change in changes.items():
+        document["annotations"][number].update(change)
+    (broken / "annotations.json").write_text(json.dumps(document))
+    assert main(reader_command("out", data=broken)) == 1
+    said = capsys.readouterr().err
+    assert "has 4 problems (1 box-empty, 1 box-outside, 1 photo-missing, 1 unknown-class)" in said
+    assert "gtsdb 0: photo-missing" in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists(), "nothing is begun"
+    assert main(reader_command("out", "--skip-bad", data=broken, steps=1)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["left_out"] == {"box-empty": 1, "box-outside": 1, "photo-missing": 1, "unknown-class": 1}
+    card = (tmp_path / "out" / "reader.md").read_text()
+    assert "9 photos with 6 boxes" in card and "1 unknown-class" in card
+
+
+def test_what_a_reader_cannot_learn_from_is_said_in_one_line(
+    reader_command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def last(*more: str) -> str:
+        # Of an option that is given twice the last counts, but for --data.
+        command = [text for text in reader_command("out") if more[0] != "--data" or not text.startswith("gtsdb=")]
+        if more[0] == "--data":
+            command.remove("--data")
+        command += more
+        assert main(command) == 1
+        [*_, line] = capsys.readouterr().err.splitlines()
+        assert not (tmp_path / "out").exists()
+        return line
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "junk.json").write_text("{nothing")
+    assert "no drawings (*.svg) there" in last("--sprites", str(tmp_path / "empty"))
+    assert "annotations.json: a COCO data set is" in last("--data", f"gtsdb={tmp_path / 'nowhere'}")
+    assert "unknown: signs; the recipe tiny wants gtsdb (coco)" in last("--data", "signs=/nowhere")
+    assert "nowhere.json: No such file" in last("--prelabels", str(tmp_path / "nowhere.json"))
+    assert "junk.json is no file of ./kryss train prelabel" in last("--prelabels", str(tmp_path / "junk.json"))
+    assert "no recipe 'nothing' of a reader: give a YAML file or one of reader" in last("--config", "nothing")
+    assert "there is no file of a reader 'absent', and no weights 'absent'" in last("--start", "absent")
+    assert "kryss-depth@1 has no reader" in last("--start", "kryss-depth")
+
+
+# A finder and a reader as one model
+
+
+FINDER: dict[str, Any] = {
+    "name": "finder",
+    "outputs": {"sign": ["regulatory--*"], "light": ["object--traffic-light--*"]},
+    "model": {
+        "backbone_name": "mobilenetv3_small_050",
+        "fpn_channels": 16,
+        "fpn_cell_repeats": 1,
+        "box_class_repeats": 1,
+        "anchor_scale": 3.0,
+    },
+    "start": "none",
+    "side_px": 128,
+    "batch": 2,
+    "threads": 1,
+    "workers": 0,
+    "deterministic": True,
+    "data": {"gtsdb": {"ids": "gtsdb", "labelled": ["regulatory--*"]}},
+    "validation": {"every_steps": 100, "photos": 1, "pictures": 0},
+    "stages": [{"name": "a", "rate": 1e-3, "steps": 2}],
+}
+PLAIN = ("--option", "backend=torch", "--option", "precision=fp32", "--option", "first_threshold=0.001")
+
+
+@pytest.fixture(scope="module")
+def networks(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finder (``finder/``) and a reader (``reader/``), trained for a moment by the commands."""
+    folder = tmp_path_factory.mktemp("networks")
+    given = {"--data": f"gtsdb={streets}", "--sprites": SPRITES}
+    finder = arguments(
+        "detector", folder / "finder", {"--config": config(folder, FINDER), **given}, "--no-judge", "--no-register"
+    )
+    assert main(finder) == 0
+    reader = config(folder, {**READER, "steps": 2})
+    assert main(arguments("reader", folder / "reader", {"--config": reader, **given})) == 0
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+def join_command(networks: Path, streets: Path, out: Path, *more: str) -> list[str]:
+    finder, reader = networks / "finder" / "model.safetensors", networks / "reader" / "reader.safetensors"
+    return ["train", "join", str(finder), str(reader), "--data", f"gtsdb={streets}", "--out", str(out), *PLAIN, *more]
+
+
+@pytest.mark.slow
+def test_a_finder_and_a_reader_become_one_model_that_names_what_it_finds_with_thresholds_of_the_command(
+    networks: Path, streets: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kryss.vision.detect import load_detector
+    from kryss.vision.registry import file_digest, reader_file, weights_file
+    from kryss.vision.taxonomy import detected
+
+    out = tmp_path / "joined"
+    assert main(join_command(networks, streets, out, "--name", "mine@1")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["registered"] == told["model"] == "mine@1" and 0 <= told["gtsdb"] <= 1
+    entry = resolve("mine@1")
+    shipped = resolve("kryss-street-lite0").inference
+    assert (entry.inference.backend, entry.inference.first_threshold) == ("torch", 0.001)
+    assert (entry.inference.finder_weight, entry.inference.max_candidates) == (shipped.finder_weight, shipped.max_candidates)
+    assert entry.trained["finder"]["recipe"]["name"] == "finder" and entry.trained["reader"]["recipe"]["name"] == "tiny"
+    reader = reader_file(entry)
+    assert reader and file_digest(reader) == file_digest(networks / "reader" / "reader.safetensors") == entry.reader_sha256
+    assert weights_file(entry).parent == weights / "registered"
+    report = json.loads((out / "report-gtsdb.json").read_text())
+    assert report["operating"]["score_threshold"] == entry.score_threshold and report["chosen_on_these_photos"] is True
+    assert report["photos"] == 2 and report["boxes"] == 2 and (out / "report-gtsdb.html").stat().st_size > 1000
+    card = (out / "model.md").read_text()
+    assert "mine@1" in card and entry.reader_sha256 in card and "| gtsdb | 2 | 2 |" in card
+
+    # The refresh of the night uses it by its key; the folder's file says the same.
+    body = (streets / "images" / "5.png").read_bytes()
+    seen = []
+    for model in ("mine@1", str(out / "model.safetensors")):
+        detector = load_detector(model, "cpu", 0.0)
+        assert detector.model_key == "mine@1" and set(detector.classes) == set(detected())
+        [(_, found)] = detector.detect([("5", body)])
+        assert isinstance(found, list) and found
+        seen.append(found)
+    assert seen[0] == seen[1]
+
+    # The other command that chooses thresholds chooses the same, and registering again is no change.
+    before = {path.name: path.read_bytes() for path in (weights / "registered").iterdir()}
+    labels = str(streets / "annotations.json")
+    evaluated = ["evaluate", "--model", "mine", "--held-out", "--coco", labels, "--choose-thresholds", str(tmp_path / "c.json")]
+    assert main([*evaluated, "--quiet"]) == 0
+    chosen = json.loads((tmp_path / "c.json").read_text())
+    assert (chosen["score_threshold"], chosen["thresholds"]) == (entry.score_threshold, entry.thresholds)
+    assert main(join_command(networks, streets, tmp_path / "again", "--name", "mine@1")) == 0
+    assert {path.name: path.read_bytes() for path in (weights / "registered").iterdir()} == before
+    capsys.readouterr()
+    assert main(join_command(networks, streets, tmp_path / "other", "--name", "mine@1", "--option", "finder_weight=0.8")) == 1
+    assert "differs in inference.finder_weight (0.3, here 0.8)" in capsys.readouterr().err
+    assert resolve("mine@1") == entry
+
+
+@pytest.mark.slow
+def test_what_cannot_be_joined_is_said_in_one_line(
+    networks: Path, streets: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = join_command(networks, streets, tmp_path / "out")
+
+    def last(*more: str, **changes: str) -> str:
+        given = [changes.get(f"at{number}", text) for number, text in enumerate(command)]
+        assert main([*given, *more]) == 1
+        [*_, line] = capsys.readouterr().err.splitlines()
+        assert not (tmp_path / "out").exists()
+        return line
+
+    finder = command[2]
+    assert "tf_efficientdet_d0@f153e0cf is no finder" in last(at2="tf_efficientdet_d0")
+    assert f"{finder} is no reader" in last(at3=finder)
+    assert "there is no file of a reader 'absent'" in last(at3="absent")
+    assert "kryss-depth@1 has no reader" in last(at3="kryss-depth")
+    assert "'finder_wait' is no option of inference; known: scales" in last("--option", "finder_wait=1")
+    assert "option finder_weight: Input should be a valid number" in last("--option", "finder_weight=much")
+    assert "unknown: signs; the recipe finder takes gtsdb (coco)" in last(at5=f"signs={streets}")
+    assert "no recipe 'nothing'" in last("--config", "nothing")
+    with pytest.raises(SystemExit):
+        main([*command, "--name", "kryss-street-lite0@2"])
+    assert "kryss-street-lite0@2 ships with Kryss" in capsys.readouterr().err
+
+
+# What is learnt from
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a finder of random weights that sees signs and lights in many places."""
+    from kryss.training.export import export_entry
+    from kryss.training.recipe import Recipe
+    from kryss.training.registering import entry_of_run
+    from kryss.training.run import Material
+    from kryss.vision.networks import effdet_config, effdet_model
+
+    recipe = Recipe.model_validate(FINDER)
+    torch.manual_seed(3)
+    network = effdet_model(effdet_config(recipe.architecture, 2, {**recipe.model, "image_size": (128, 128)}))
+    for parameter in network.class_net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    made = Material((), (), (), ("sign", "light"), {}, {}, {}, "", {})
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    export_entry(network.state_dict(), path, entry_of_run(recipe, made, "teacher", "1", {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def prelabelled(streets: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of what the teacher saw, twice over: as the detector of lights and as the finder."""
+    folder = tmp_path_factory.mktemp("prelabelled")
+    recipe = config(folder, FINDER)
+    given = {"--config": recipe, "--data": f"gtsdb={streets}", "--lights": teacher, "--finder": teacher}
+    assert main(arguments("prelabel", folder / "prelabels.json", given)) == 0
+    return folder / "prelabels.json"
+
+
+@pytest.mark.slow
+def test_what_teachers_see_is_written_for_all_photos_but_the_held_out_and_read_by_the_trainings(
+    prelabelled: Path,
+    streets: Path,
+    teacher: Path,
+    reader_command: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from kryss.training.prelabel import key_of, read
+
+    photos = coco.load(streets / "annotations.json", streets / "images", SIGNS).photos
+    seen = read(prelabelled)
+    assert set(seen) == {key_of(photo) for photo in photos if not is_held_out(photo.id)} and len(seen) == 10
+    finds = [find for rows in seen.values() for find in rows]
+    assert {find.teacher for find in finds} == {"lights", "finder"} and {find.kind for find in finds} == {"sign", "light"}
+    for find in finds:
+        left, top, right, bottom = find.box
+        assert 0 <= left < right <= WIDTH and 0 <= top < bottom <= HEIGHT and 0.1 <= find.score <= 1
+    # Once more: every photo is known. A photo that is new is added.
+    written = prelabelled.read_bytes()
+    more = shutil.copytree(streets, tmp_path / "more")
+    document = json.loads((more / "annotations.json").read_text())
+    document["images"].append({"id": 12, "file_name": "12.png", "width": WIDTH, "height": HEIGHT})
+    (more / "annotations.json").write_text(json.dumps(document))
+    cv2.imwrite(str(more / "images" / "12.png"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    again = shutil.copy(prelabelled, tmp_path / "again.json")
+    given = {"--config": config(tmp_path, FINDER), "--lights": teacher, "--finder": teacher}
+    for folder, number in ((streets, 10), (more, 11)):
+        capsys.readouterr()
+        assert main(arguments("prelabel", again, {**given, "--data": f"gtsdb={folder}"})) == 0
+        assert f"what the teachers saw in {number} photos" in capsys.readouterr().out
+        assert (again.read_bytes() == written) == (number == 10)
+    assert {key: read(again)[key] for key in seen} == seen
+
+    # Both trainings read it: what is learnt from is another set of places.
+    data = []
+    for options in ((), ("--prelabels", str(prelabelled))):
+        out = f"out{len(data)}"
+        assert main(reader_command(out, *options, steps=1)) == 0
+        data.append(reader_digest(tmp_path / out / "reader.safetensors"))
+    assert data[0] != data[1]
+    finder = {
+        "--config": config(tmp_path, FINDER),
+        "--data": f"gtsdb={streets}",
+        "--sprites": SPRITES,
+        "--prelabels": prelabelled,
+    }
+    assert main(arguments("detector", tmp_path / "finder", finder, "--no-judge", "--no-register")) == 0
+    entry = entry_in(tmp_path / "finder" / "model.safetensors")
+    card = (tmp_path / "finder" / "model.md").read_text()
+    assert entry.trained["data"] in card and "and 0 places to ignore" not in card
+
+
+def reader_digest(path: Path) -> str:
+    """Names the data that a reader learnt from."""
+    return str(json.loads(metadata(path)["reader"])["trained"]["data"])
+
+
+def test_a_teacher_that_is_not_there_or_sets_that_are_not_given_are_said(
+    streets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path))
+    given = {"--config": config(tmp_path, FINDER), "--data": f"gtsdb={streets}", "--finder": "kryss-streat"}
+    assert main(arguments("prelabel", tmp_path / "p.json", given)) == 1
+    assert "did you mean kryss-street-lite0" in capsys.readouterr().err
+    assert main(arguments("prelabel", tmp_path / "p.json", {"--config": config(tmp_path, FINDER)})) == 1
+    assert "--data NAME=PATH: give the sets of the recipe: gtsdb" in capsys.readouterr().err
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.slow
+def test_composed_scenes_are_a_data_set_that_trains_and_come_again_by_their_seed(
+    prelabelled: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compose(name: str, *more: str) -> Path:
+        given = {"--photos": streets, "--sprites": SPRITES, "--number": 14, "--side": 128, "--prelabels": prelabelled}
+        assert main(arguments("compose", tmp_path / name, given, *more)) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / name / "annotations.json")
+        return tmp_path / name
+
+    one, same, other = compose("one"), compose("same"), compose("other", "--seed", "1")
+    pictures = sorted(path.name for path in (one / "images").iterdir())
+    assert pictures == [f"{number:06}.jpg" for number in range(14)]
+    for name in ("annotations.json", "sheet.jpg", *(f"images/{picture}" for picture in pictures)):
+        assert (one / name).read_bytes() == (same / name).read_bytes(), name
+        assert (one / name).read_bytes() != (other / name).read_bytes(), name
+    found = coco.load(one / "annotations.json", one / "images")
+    assert not found.problems and len(found.photos) == 14
+    assert sum(len(photo.boxes) for photo in found.photos) > 5 and any(photo.ignore for photo in found.photos)
+    for photo in found.photos:
+        assert photo.pixels().shape == (128, 128, 3)
+    # Ours to learn from: the check of the trainings finds nothing wrong in it.
+    recipe = config(tmp_path, {**FINDER, "data": {"composed": {}}})
+    assert main(["train", "check", "--config", recipe, "--data", f"composed={one}"]) == 0
+    assert "12 photos to learn from, 2 held out" in capsys.readouterr().out
+
+
+def test_scenes_need_photos_and_drawings(streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for photos, sprites, told in (
+        (tmp_path / "nowhere", SPRITES, f"no folder {tmp_path / 'nowhere'}"),
+        (tmp_path / "empty", SPRITES, "nothing is left to learn from"),
+        (streets, tmp_path / "empty", "no drawings (*.svg) there"),
+    ):
+        assert main(arguments("compose", tmp_path / "out", {"--photos": photos, "--sprites": sprites})) == 1
+        said = capsys.readouterr().err
+        assert told in said and "Traceback" not in said
+        assert not (tmp_path / "out").exists()
