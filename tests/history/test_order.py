@@ -2,7 +2,7 @@
 
 A history loads photos of a small street in nights of any size and order, runs nights again, lets another model look at some of
 the photos, and takes photos down. After each step the database must hold what `believe` makes of everything at once, but for the
-ids. 20 histories by default, 200 with `-m slow`; `KRYSS_HISTORIES=2000` sets another number, drawn anew each time.
+ids. 8 histories by default, 200 with `-m slow`; `KRYSS_HISTORIES=2000` sets another number, drawn anew each time.
 """
 
 from __future__ import annotations
@@ -383,7 +383,7 @@ def play(where: Place, histories: int, drawn_anew: bool) -> None:
 
 
 def test_the_order_of_loads_does_not_matter(where: Place) -> None:
-    play(where, 20, drawn_anew=False)
+    play(where, 8, drawn_anew=False)
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ def rows(path: Path) -> list[list[str]]:
         return [[row[key] for key in row if key not in ("minutes", "seconds_a_step")] for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_random_moments_and_resumed_ends_with_the_same_weights_to_the_bit(
