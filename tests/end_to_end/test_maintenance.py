@@ -32,15 +32,16 @@ def valid_time(objects: list[Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def test_the_same_weights_under_another_version_change_nothing_but_the_model(
-    few: Path, install: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+    few: Path, install: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "weights"))
     place = install(few)
     now = place.area.epochs[-1]
     store = open_store(place.settings.database_url.get_secret_value())
     first = place.refresh("night", now)
-    known = registry.entries()
-    again = replace(registry.resolve(place.config.model), version="again")
-    monkeypatch.setattr(registry, "entries", lambda: (again, *known))
+    shipped = registry.resolve(place.config.model)
+    files = registry.weights_file(shipped), registry.reader_file(shipped)
+    again = registry.register(replace(shipped, version="again"), *files)
     with store.snapshot() as reader:
         before = reader.objects(place.config.code)
     reports = [

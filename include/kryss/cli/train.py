@@ -261,9 +261,11 @@ def _detector(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
-    from kryss.vision.registry import model_key
+    from kryss.vision.registry import NotRegistered, entries, model_key
 
     recipe = _recipe(options, "transfer")
+    if options.name and options.name[1] and not options.resume and "@".join(options.name) in map(model_key, entries()):
+        raise NotRegistered(f"{'@'.join(options.name)} is registered already: give the model another version")
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
     _sprites(options.sprites)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import astuple, fields, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from kryss.vision.registry import (
     content_digest,
     entry_document,
     entry_in,
+    entry_of,
     file_digest,
     metadata,
     model_key,
@@ -57,7 +58,11 @@ def entry_of_run(recipe: Recipe, made: Material, name: str, version: str, traine
         classes=made.names,
         vocabulary="finder" if finder else "mapillary",
         preprocessing=Preprocessing(
-            size="native", max_side=2048, multiple=128, mean=tuple(config["mean"]), std=tuple(config["std"])
+            size="native",
+            max_side=2048,
+            multiple=max(128, 2 ** config["max_level"]),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
         ),
         score_threshold=0.5 if finder else 0.3,
         inference=Inference(first_threshold=FIRST_THRESHOLD) if finder else Inference(),
@@ -85,16 +90,16 @@ def register_run(folder: Path) -> Weights:
 
 def inference_options(given: Mapping[str, Any]) -> Inference:
     """Those of the model that ships, but for what is given: field of ``Inference`` to value."""
-    document = {**entry_document(resolve(SHIPPED)).get("inference", {}), **given}
-    if unknown := sorted(set(given) - {part.name for part in fields(Inference)}):
-        raise RecipeError(
-            f"{unknown[0]!r} is no option of inference; known: {', '.join(part.name for part in fields(Inference))}"
-        )
+    shipped = entry_document(resolve(SHIPPED))
     try:
-        return TypeAdapter(Inference).validate_python(document)
+        # The one knows which fields there are, the other what may stand in them.
+        read = entry_of({**shipped, "inference": {**shipped.get("inference", {}), **given}}, "--option").inference
+        return TypeAdapter(Inference).validate_python(asdict(read))
     except ValidationError as error:
         [first, *_] = error.errors()
         raise RecipeError(f"option {'.'.join(map(str, first['loc']))}: {first['msg']} (given: {first['input']!r})") from error
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def recipe_of(finder: Weights) -> Recipe:
