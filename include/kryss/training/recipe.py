@@ -6,14 +6,19 @@ with ``--data NAME=PATH``. The one that is used is kept beside the weights it ma
 
 from __future__ import annotations
 
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 RECIPES = Path(__file__).parent / "recipes"
+
+
+OWN_SETTINGS = {"name", "num_classes", "image_size"}
+"""Of effdet's, what follows from the rest of a recipe."""
 
 
 class RecipeError(ValueError):
@@ -155,6 +160,40 @@ class Recipe(_Strict):
         by_figure = [s.name for s in self.stages if s.patience or s.schedule == "plateau"]
         if by_figure and self.validate_.every_steps is None:
             raise ValueError(f"stages {', '.join(by_figure)} follow the validation: give validation.every_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _understood(self) -> Recipe:
+        """What others read is looked at here: mistakes are told before any photo is read, no key is taken that does nothing."""
+        from effdet import get_efficientdet_config
+        from effdet.config.model_config import efficientdet_model_param_dict as known
+
+        from kryss.training.compose import Mix
+
+        if self.architecture not in known:
+            raise ValueError(f"architecture: effdet has no {self.architecture!r}; it has {', '.join(sorted(known))}")
+        settings = (set(get_efficientdet_config(self.architecture)) | {"mean", "std"}) - OWN_SETTINGS
+        for part, given, allowed in (
+            ("model", self.model, settings),
+            ("sampler", self.sampler, {one.name for one in fields(Mix)}),
+        ):
+            if odd := sorted(set(given) - allowed):
+                raise ValueError(f"{part}.{odd[0]}: no such option; known: {', '.join(sorted(allowed))}")
+        try:
+            mix = TypeAdapter(Mix).validate_python(self.sampler)
+        except ValidationError as error:
+            [first, *_] = error.errors()
+            raise ValueError(f"sampler.{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {first['input']!r})") from None
+        for one in fields(Mix):
+            value = getattr(mix, one.name)
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise ValueError(f"sampler.{one.name}: {value:g} is no share: from 0 to 1")
+            if one.name in ("scale", "height_px") and not 0 < value[0] <= value[1]:
+                raise ValueError(f"sampler.{one.name}: {list(value)} is not a smallest and a largest value, above 0")
+        if mix.around_sign + mix.around_light > 1:
+            raise ValueError(
+                f"sampler: around_sign {mix.around_sign:g} and around_light {mix.around_light:g} are more than 1 together"
+            )
         return self
 
     def output_names(self, classes: tuple[str, ...]) -> tuple[str, ...]:
