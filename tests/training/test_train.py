@@ -387,6 +387,7 @@ def test_from_folders_to_a_model_of_the_registry_that_detects(
     )
     for name in ("recipe.yaml", "log.csv", "validation.csv", "model.md", "report-gtsdb.html"):
         assert (out / name).stat().st_size, name
+    assert "| gtsdb | 2 | 2 |" in (out / "model.md").read_text()
     assert "12 photos" not in (out / "model.md").read_text() and "10 photos with 10 boxes" in (out / "model.md").read_text()
     body = (sets / "images" / "5.jpg").read_bytes()
     for model in ("mine@1", str(out / "model.safetensors")):

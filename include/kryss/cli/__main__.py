@@ -347,7 +347,7 @@ def _expected() -> tuple[type[Exception], ...]:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     passed_on: list[str] = []
-    own = {"test": 1, "bench": 2}.get(given[0] if given else "", 2 if given[:2] == ["train", "depth"] else len(given))
+    own = {"test": 1, "bench": 2}.get(given[0] if given else "", len(given))
     if not {"-h", "--help"} & set(given[:own]) and given[1:2] not in (["-h"], ["--help"]):
         given, passed_on = given[:own], given[own:]
     options = _parser().parse_args(given)

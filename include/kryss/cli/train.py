@@ -47,11 +47,8 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     detector.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")
     detector.add_argument("--workers", type=int, help="processes that compose (default: the recipe's)")
     detector.add_argument("--cache", type=Path, metavar="DIR", help="decoded photos are kept here (default: OUT/decoded)")
-    detector.add_argument(
-        "--name", type=_name, metavar="NAME[@VERSION]", help="of the model (default: the recipe's name and the weights' hash)"
-    )
     detector.add_argument("--no-judge", action="store_true", help="no report, calibration and thresholds at the end")
-    detector.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
+    _naming(detector, None, "the recipe's name and the weights' hash")
 
     reader = add(
         "reader",
@@ -91,16 +88,25 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     join.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
     join.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    join.add_argument(
-        "--name",
-        type=_name,
-        default=("street", ""),
-        metavar="NAME[@VERSION]",
-        help="of the model (default: street, and the hash of both networks and the options)",
-    )
-    join.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
+    _naming(join, ("street", ""), "street, and the hash of both networks and the options")
 
-    parts.add_parser("depth", help="the depth network", add_help=False)
+    depth = add(
+        "depth",
+        "the depth network",
+        "Trains a depth network of our own on streets that are rendered with their true depth, and puts it into the registry of "
+        "weights. A run that was killed goes on with --resume; with --steps it ends with the same weights.",
+        "OUT holds recipe.yaml, depth-checkpoint.pt, depth-ema.pt, log.csv, model.safetensors and its card model.md.",
+    )
+    depth.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own (default: depth.yaml, which ships)")
+    depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB (annotations.json, images): textures and real photos")
+    length = depth.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="the schedule follows the clock (then it is not repeatable)")
+    length.add_argument("--steps", type=int, help="the schedule follows the steps")
+    depth.add_argument("--threads", type=int, default=1, help="of the network (default 1)")
+    depth.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
+    depth.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
+    depth.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT, if there is one")
+    _naming(depth, ("depth", ""), "depth, and the weights' hash")
 
     prelabel = add(
         "prelabel",
@@ -138,6 +144,13 @@ def _recipe_and_data(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("recipe", nargs="?", help=f"name of a shipped recipe (default: {default})")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a recipe of your own (YAML) instead")
     _data(parser)
+
+
+def _naming(parser: argparse.ArgumentParser, default: tuple[str, str] | None, meaning: str) -> None:
+    parser.add_argument(
+        "--name", type=_name, default=default, metavar="NAME[@VERSION]", help=f"of the model (default: {meaning})"
+    )
+    parser.add_argument("--no-register", action="store_true", help="leave the model in OUT only")
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +192,15 @@ def _name(text: str) -> tuple[str, str]:
     except NotRegistered as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return name, version
+
+
+def _not_taken(options: argparse.Namespace) -> None:
+    """NotRegistered, before anything is trained, where another model has the name. A run that goes on may have it from before."""
+    from kryss.vision.registry import NotRegistered, entries, model_key
+
+    key = "@".join(options.name or ())
+    if not options.resume and not options.no_register and key in map(model_key, entries()):
+        raise NotRegistered(f"{key} is registered already: give the model another version")
 
 
 def _option(text: str) -> tuple[str, object]:
@@ -238,9 +260,32 @@ def _recipe(options: argparse.Namespace, default: str) -> Recipe:
 
 
 def _depth(options: argparse.Namespace) -> int:
-    from kryss.training.depth import main
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.depth import RECIPE, DepthRecipe, batches_of, train
+    from kryss.training.recipe import read_as
+    from kryss.training.registering import register_run, write_depth
+    from kryss.vision.registry import model_key
 
-    return main(options.others)
+    _not_taken(options)
+    with _reading():
+        recipe = read_as(DepthRecipe, options.recipe or RECIPE)
+        batches = batches_of(recipe, options.gtsdb)
+    state = train(
+        recipe,
+        batches,
+        options.out,
+        minutes=options.minutes,
+        steps=options.steps,
+        threads=options.threads,
+        workers=options.workers,
+        resume=options.resume,
+    )
+    made = write_depth(state, recipe, batches.photos, options.out, *options.name)
+    told = {"model": model_key(made), "file": str(options.out / str(made.file)), "steps": made.trained["steps"]}
+    if not options.no_register:
+        told["registered"] = model_key(register_run(options.out))
+    print(json.dumps(told))
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -261,11 +306,10 @@ def _detector(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
-    from kryss.vision.registry import NotRegistered, entries, model_key
+    from kryss.vision.registry import model_key
 
     recipe = _recipe(options, "transfer")
-    if options.name and options.name[1] and not options.resume and "@".join(options.name) in map(model_key, entries()):
-        raise NotRegistered(f"{'@'.join(options.name)} is registered already: give the model another version")
+    _not_taken(options)
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
     _sprites(options.sprites)

@@ -9,6 +9,7 @@ from kryss.training.recipe import Recipe
 from kryss.training.run import Material
 from kryss.vision.registry import Weights, entry_document, model_key
 
+USE = "## How it is used"
 LICENCES = "State the licences of the data before you pass the model on: they are not known here."
 
 
@@ -47,8 +48,6 @@ def model_card(entry: Weights, recipe: Recipe, made: Material, figures: Mapping[
         "| | |",
         "|---|---|",
         *judged,
-        "",
-        "`./kryss evaluate` judges the whole model.",
         "",
         "## Outputs",
         ", ".join(f"`{name}`" for name in entry.classes),
@@ -93,15 +92,32 @@ def reader_card(classes: Sequence[str], temperature: float, trained: Mapping[str
     return "\n".join([*lines, "", "## Classes", ", ".join(f"`{name}`" for name in classes)]) + "\n"
 
 
-def joined_card(entry: Weights, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown, of a finder and a reader. ``results``: name of a set of held-out photos to what `evaluate.score` says of it."""
-    inference = ", ".join(f"{key} {value}" for key, value in entry_document(entry).get("inference", {}).items())
-    own = ", ".join(f"`{name}` {value:g}" for name, value in sorted(entry.thresholds.items()))
-    rows = [
-        f"| {name} | {one['photos']} | {one['boxes']} | {_figure(one['map50'])} | {_figure(one['map50_95'])} "
-        f"| {_figure(one['operating']['precision'])} | {_figure(one['operating']['recall'])} |"
-        for name, one in results.items()
+def depth_card(entry: Weights) -> str:
+    """Markdown, of a depth network."""
+    trained = entry.trained
+    lines = [
+        f"# {entry.name}, version {entry.version}",
+        "",
+        f"`{model_key(entry)}`: monocular depth for street photos of any camera ({entry.architecture}, about "
+        f"{entry.options['pixels']} pixels of input).",
+        "",
+        "## Data",
+        f"Streets rendered by `kryss.training.rendered` (seed {trained['recipe']['seed']}) with their true depth, and "
+        f"{trained['photos']} photos of which the sizes of signs, the plane of the road and the sky are known. "
+        f"SHA-256 of these: `{trained['data']}`.",
+        LICENCES,
+        "",
+        "## Training",
+        f"{trained['steps']} steps of {trained['recipe']['rendered']} rendered pictures and {trained['recipe']['real']} photos "
+        "(recipe.yaml), from an ImageNet backbone.",
+        "",
+        "`python -m kryss.training.depth_judge --model FILE --area DIR` judges it by true depth.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def joined_card(entry: Weights) -> str:
+    """Markdown, of a finder and a reader."""
     lines = [
         f"# {entry.name}, version {entry.version}",
         "",
@@ -111,9 +127,24 @@ def joined_card(entry: Weights, results: Mapping[str, Mapping[str, Any]]) -> str
         f"- reader: SHA-256 `{entry.reader_sha256}`",
         "",
         "What both learnt from, and how, is kept in the model (`trained`). " + LICENCES,
-        "",
-        "## How it is used",
-        f"{inference or 'defaults'}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def with_use(card: str, entry: Weights, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A card with what was chosen on held-out photos, and how good the model then is on them. ``results``: name of a set of
+    photos to what `evaluate.score` says of it.
+    """
+    inference = ", ".join(f"{key} {value}" for key, value in entry_document(entry).get("inference", {}).items())
+    own = ", ".join(f"`{name}` {value:g}" for name, value in sorted(entry.thresholds.items()))
+    rows = [
+        f"| {name} | {one['photos']} | {one['boxes']} | {_figure(one['map50'])} | {_figure(one['map50_95'])} "
+        f"| {_figure(one['operating']['precision'])} | {_figure(one['operating']['recall'])} |"
+        for name, one in results.items()
+    ]
+    lines = [
+        USE,
+        f"Inference: {inference or 'nothing beside running the network'}.",
         "",
         f"Threshold {entry.score_threshold:g}; {own or 'the same for all classes'}. "
         f"{'Scores are calibrated' if entry.calibration else 'Too few finds to calibrate scores'}. Chosen on these photos, which "
@@ -123,7 +154,7 @@ def joined_card(entry: Weights, results: Mapping[str, Mapping[str, Any]]) -> str
         "|---|--:|--:|--:|--:|--:|--:|",
         *rows,
     ]
-    return "\n".join(lines) + "\n"
+    return card.split(USE)[0].rstrip() + "\n\n" + "\n".join(lines) + "\n"
 
 
 def _figure(value: float | None) -> str:

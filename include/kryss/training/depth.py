@@ -1,4 +1,4 @@
-"""Training of Kryss's own depth network: ``python -m kryss.training.depth --out DIR [--gtsdb DIR]``.
+"""Training of Kryss's own depth network (``./kryss train depth``).
 
 Loss: scale-invariant log error (Eigen et al. 2014), the gradients of the log error at four scales (as MegaDepth, Li and
 Snavely 2018), Huber's of the log error of signs and signals, each sign counting alike however few pixels it has,
@@ -9,10 +9,8 @@ Valpola 2017).
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
@@ -28,6 +25,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from kryss.training.backbone import backbone_weights
 from kryss.training.depth_data import Batch, Batches
+from kryss.training.logs import Table
+from kryss.training.recipe import OtherRun
 from kryss.training.rendered import Streets
 from kryss.training.state import save_atomically
 from kryss.vision.depth.network import DepthNetwork
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).parent / "recipes" / "depth.yaml"
 CHECKPOINT = "depth-checkpoint.pt"
+COLUMNS = ("step", "minutes", "rate", "loss", "depth", "gradient", "far", "sign", "road", "mirror")
 LOG_EVERY = 25
 SHARED = 0.85
 Item = TypeVar("Item")
@@ -185,7 +185,9 @@ def train(
     workers: int,
     resume: bool,
 ) -> dict[str, Tensor]:
-    """Trains for so many minutes or steps; returns the mean weights, which are also in ``out/depth-ema.pt``."""
+    """Trains for so many minutes or steps; returns the mean weights, which are also in ``out/depth-ema.pt``. Writes
+    ``out/log.csv`` and checkpoints.
+    """
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -211,7 +213,7 @@ def train(
         step, spent = state["step"], state["spent"]
         log.info("goes on from step %d", step)
     elif checkpoint.is_file():
-        raise FileExistsError(f"{checkpoint} is there: give --resume to go on from it, or another --out")
+        raise OtherRun(f"{checkpoint} is there: give --resume to go on from it, or another --out")
 
     def save() -> None:
         state = {"model": model.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
@@ -221,6 +223,15 @@ def train(
     started = saved = time.monotonic()
     window: list[dict[str, float]] = []
     source = loader(batches, step, workers)
+    table = Table(out / "log.csv", COLUMNS, step)
+
+    def tell() -> None:
+        if window:
+            means = {key: float(np.mean([row[key] for row in window])) for key in window[0]}
+            log.info("%.1f min, step %d: %s", clock, step, ", ".join(f"{key} {value:.4f}" for key, value in means.items()))
+            table.add({"step": step, "minutes": clock, "rate": optimiser.param_groups[0]["lr"], **means})
+            window.clear()
+
     while True:
         clock = (spent + time.monotonic() - started) / 60
         done = step / steps if steps else clock / (minutes or 1)
@@ -234,12 +245,12 @@ def train(
         step += 1
         _fold_in(mean, model, min(recipe.ema, step / (step + 9)))
         if step % LOG_EVERY == 0:
-            means = {key: float(np.mean([row[key] for row in window])) for key in window[0]}
-            log.info("%.1f min, step %d: %s", clock, step, ", ".join(f"{key} {value:.4f}" for key, value in means.items()))
-            window.clear()
+            tell()
         if time.monotonic() - saved > recipe.save_every_s:
             save()
             saved = time.monotonic()
+    tell()
+    table.close()
     save()
     return mean.state_dict()
 
@@ -285,39 +296,6 @@ def _fold_in(mean: DepthNetwork, model: DepthNetwork, keep: float) -> None:
             value.copy_(state[key])
 
 
-def read_recipe(path: Path) -> DepthRecipe:
-    return DepthRecipe(**yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m kryss.training.depth", description="Trains kryss-depth on rendered streets; writes OUT/depth-ema.pt."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="weights and checkpoint are written here")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="a recipe of one's own (default recipes/depth.yaml)")
-    parser.add_argument("--gtsdb", type=Path, help="folder of GTSDB (annotations.json, images): textures and real photos")
-    length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float, help="the schedule follows the clock")
-    length.add_argument("--steps", type=int, help="the schedule follows the steps: repeatable")
-    parser.add_argument("--threads", type=int, default=1, help="of the network (default 1)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    recipe = read_recipe(options.recipe)
-    train(
-        recipe,
-        batches_of(recipe, options.gtsdb),
-        options.out,
-        minutes=options.minutes,
-        steps=options.steps,
-        threads=options.threads,
-        workers=options.workers,
-        resume=options.resume,
-    )
-    return 0
-
-
 def batches_of(recipe: DepthRecipe, gtsdb: Path | None) -> Batches:
     """The recipe's data; of GTSDB only what is not held out. Without it: rendered streets with drawn textures alone."""
     photos: list[Any] = []
@@ -331,7 +309,3 @@ def batches_of(recipe: DepthRecipe, gtsdb: Path | None) -> Batches:
     every = max(1, len(photos) // max(1, recipe.texture_photos))
     textures = [Image.fromarray(photo.pixels()) for photo in photos[::every][: recipe.texture_photos]]
     return Batches(Streets(textures, recipe.seed), photos, recipe.sizes, recipe.rendered, recipe.real, recipe.seed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

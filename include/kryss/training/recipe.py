@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 RECIPES = Path(__file__).parent / "recipes"
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 OWN_SETTINGS = {"name", "num_classes", "image_size"}
@@ -221,8 +222,13 @@ def load_recipe(name: str | Path) -> Recipe:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise RecipeError(f"no recipe {str(name)!r}: give a YAML file or one of {shipped}")
+    return read_as(Recipe, path)
+
+
+def read_as(kind: type[Kind], path: Path) -> Kind:
+    """A YAML file as a recipe of a kind; RecipeError names each key that is wrong, and its value."""
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:

@@ -18,14 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -36,7 +36,7 @@ from kryss.training.crops import Crops, Mixture, jittered, touched
 from kryss.training.data.photos import LabelledPhoto, Ltrb, split
 from kryss.training.logs import Table
 from kryss.training.prelabel import Find, key_of, read, refined
-from kryss.training.recipe import RECIPES, OtherRun, RecipeError
+from kryss.training.recipe import RECIPES, OtherRun, RecipeError, read_as
 from kryss.training.recipe import DataSet as Source
 from kryss.training.run import data_digest, file_digest, sound
 from kryss.training.state import random_states, restore_random_states, save_atomically
@@ -98,6 +98,14 @@ class ReaderRecipe(BaseModel):
     save_every: int = Field(default=200, gt=0)
     """Steps between checkpoints."""
 
+    @field_validator("mixture")
+    @classmethod
+    def _known(cls, mixture: dict[str, float]) -> dict[str, float]:
+        known = [part.name for part in fields(Mixture)]
+        if unknown := sorted(set(mixture) - set(known)):
+            raise ValueError(f"there is no source {unknown[0]!r}, only {', '.join(known)}")
+        return mixture
+
 
 def load_reader_recipe(name: str | Path) -> ReaderRecipe:
     """A file, or the name of one that ships."""
@@ -105,12 +113,7 @@ def load_reader_recipe(name: str | Path) -> ReaderRecipe:
     if not path.is_file():
         shipped = ", ".join(sorted(one.stem for one in RECIPES.glob("reader*.yaml")))
         raise RecipeError(f"no recipe {str(name)!r} of a reader: give a YAML file or one of {shipped}")
-    try:
-        recipe = ReaderRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        Mixture(**recipe.mixture)
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
-    return recipe
+    return read_as(ReaderRecipe, path)
 
 
 @dataclass(frozen=True, slots=True)

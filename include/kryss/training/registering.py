@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from kryss.training.categories import LIGHTS, group_of
-from kryss.training.data.photos import PEDESTRIANS, split
+from kryss.training.data.photos import PEDESTRIANS, LabelledPhoto, split
 from kryss.training.detector import configuration
 from kryss.training.export import export_entry
 from kryss.training.recipe import Recipe, RecipeError, load_recipe, matches
-from kryss.training.run import Material, sound
+from kryss.training.run import Material, data_digest, sound
 from kryss.training.truth import Truth, truth_of_photos
 from kryss.vision.registry import (
     Inference,
@@ -37,10 +39,14 @@ from kryss.vision.registry import (
     weights_file,
 )
 
+if TYPE_CHECKING:
+    from kryss.training.depth import DepthRecipe
+
 FINDER = ("sign", "light")
 FIRST_THRESHOLD = 0.1
 SHIPPED = "kryss-street-lite0"
-MODEL = "model.safetensors"
+MODEL, CARD = "model.safetensors", "model.md"
+LICENCE, SOURCE = "of who trained it", "trained with ./kryss train"
 
 
 def entry_of_run(recipe: Recipe, made: Material, name: str, version: str, trained: Mapping[str, Any]) -> Weights:
@@ -53,8 +59,8 @@ def entry_of_run(recipe: Recipe, made: Material, name: str, version: str, traine
         task="detect",
         family="effdet",
         architecture=recipe.architecture,
-        licence="of who trained it",
-        source="trained with ./kryss train",
+        licence=LICENCE,
+        source=SOURCE,
         classes=made.names,
         vocabulary="finder" if finder else "mapillary",
         preprocessing=Preprocessing(
@@ -79,6 +85,31 @@ def write_model(state: Mapping[str, Tensor], folder: Path, entry: Weights) -> We
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         entry = replace(entry, version=digest.hexdigest()[:8])
     return export_entry(state, folder / MODEL, entry)
+
+
+def write_depth(
+    state: Mapping[str, Tensor], recipe: DepthRecipe, photos: Sequence[LabelledPhoto], out: Path, name: str, version: str = ""
+) -> Weights:
+    """A depth network in ``out``, used as the one that ships: ``model.safetensors`` with its entry, the card ``model.md``, and
+    the recipe.
+    """
+    from kryss.training.card import depth_card
+    from kryss.training.depth import CHECKPOINT
+
+    document = recipe.model_dump(mode="json")
+    (out / "recipe.yaml").write_text(yaml.safe_dump(document, sort_keys=False, width=120), encoding="utf-8")
+    trained = {
+        "recipe": document,
+        "data": data_digest(photos),
+        "photos": len(photos),
+        "steps": torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["step"],
+    }
+    made = replace(
+        resolve("kryss-depth"), name=name, version=version, licence=LICENCE, source=SOURCE, sha256=None, trained=trained
+    )
+    entry = write_model(state, out, made)
+    (out / CARD).write_text(depth_card(entry), encoding="utf-8")
+    return entry
 
 
 def register_run(folder: Path) -> Weights:
@@ -147,17 +178,15 @@ def join(
         thresholds={},
         calibration=None,
         inference=inference,
-        source="trained with ./kryss train",
+        source=SOURCE,
         trained={
             "finder": {"model": model_key(finder), "sha256": finder.sha256, **finder.trained},
             "reader": _settings(kept).get("trained", {}),
         },
     )
-    file = out / MODEL
-    export_entry(read_state(weights), file, entry)
-    chosen, results = choose_on(file, truths, device)
-    (out / "model.md").write_text(joined_card(chosen, results), encoding="utf-8")
-    return chosen
+    made = export_entry(read_state(weights), out / MODEL, entry)
+    (out / CARD).write_text(joined_card(made), encoding="utf-8")
+    return choose_on(out / MODEL, truths, device)[0]
 
 
 def held_out_truths(
@@ -192,8 +221,9 @@ def _settings(reader: Path) -> dict[str, Any]:
 
 def choose_on(file: Path, truths: Mapping[str, Truth], device: str | None = None) -> tuple[Weights, dict[str, dict[str, Any]]]:
     """Judges a model's file on held-out photos, chooses calibration and thresholds on them, and writes those into the file's
-    entry and a report for each set (``report-SET.html``, ``.json``) beside it; the entry, and what was measured by set.
+    entry, into its card, and a report for each set (``report-SET.html``, ``.json``) beside it; the entry, and what was measured.
     """
+    from kryss.training.card import with_use
     from kryss.training.choose import calibrated_finds, choose, labels_of
     from kryss.training.detector import read_state
     from kryss.training.evaluate import LOWEST_SCORE, judged, look, score
@@ -212,4 +242,6 @@ def choose_on(file: Path, truths: Mapping[str, Truth], device: str | None = None
         results[name] = {"model": model_key(chosen), "labels": name, "chosen_on_these_photos": True, **measured}
         (file.parent / f"report-{name}.html").write_text(page(results[name]), encoding="utf-8")
         (file.parent / f"report-{name}.json").write_text(json.dumps(results[name], indent=1) + "\n", encoding="utf-8")
+    card = file.with_name(CARD)
+    card.write_text(with_use(card.read_text(encoding="utf-8") if card.is_file() else "", chosen, results), encoding="utf-8")
     return chosen, results

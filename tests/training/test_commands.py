@@ -24,6 +24,7 @@ pytest.importorskip("resvg_py")
 from kryss.cli.__main__ import main  # noqa: E402
 from kryss.training.data import coco  # noqa: E402
 from kryss.training.data.photos import is_held_out  # noqa: E402
+from kryss.vision.photo import read_photo  # noqa: E402
 from kryss.vision.registry import entry_in, metadata, resolve  # noqa: E402
 
 SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
@@ -223,36 +224,28 @@ def test_what_a_reader_cannot_learn_from_is_said_in_one_line(
 # A finder and a reader as one model
 
 
-FINDER: dict[str, Any] = {
-    "name": "finder",
-    "outputs": {"sign": ["regulatory--*"], "light": ["object--traffic-light--*"]},
-    "model": {
-        "backbone_name": "mobilenetv3_small_050",
-        "fpn_channels": 16,
-        "fpn_cell_repeats": 1,
-        "box_class_repeats": 1,
-        "anchor_scale": 3.0,
-    },
-    "start": "none",
-    "side_px": 128,
-    "batch": 2,
-    "threads": 1,
-    "workers": 0,
-    "deterministic": True,
-    "data": {"gtsdb": {"ids": "gtsdb", "labelled": ["regulatory--*"]}},
-    "validation": {"every_steps": 100, "photos": 1, "pictures": 0},
-    "stages": [{"name": "a", "rate": 1e-3, "steps": 2}],
-}
 PLAIN = ("--option", "backend=torch", "--option", "precision=fp32", "--option", "first_threshold=0.001")
 
 
 @pytest.fixture(scope="module")
-def networks(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finder(tiny_settings: dict[str, Any]) -> dict[str, Any]:
+    """A recipe."""
+    return {
+        **tiny_settings,
+        "name": "finder",
+        "data": {"gtsdb": {"ids": "gtsdb", "labelled": ["regulatory--*"]}},
+        "validation": {"every_steps": 100, "photos": 1, "pictures": 0},
+        "stages": [{"name": "a", "rate": 1e-3, "steps": 2}],
+    }
+
+
+@pytest.fixture(scope="module")
+def networks(streets: Path, finder: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finder (``finder/``) and a reader (``reader/``), trained for a moment by the commands."""
     folder = tmp_path_factory.mktemp("networks")
     given = {"--data": f"gtsdb={streets}", "--sprites": SPRITES}
     finder = arguments(
-        "detector", folder / "finder", {"--config": config(folder, FINDER), **given}, "--no-judge", "--no-register"
+        "detector", folder / "finder", {"--config": config(folder, finder), **given}, "--no-judge", "--no-register"
     )
     assert main(finder) == 0
     reader = config(folder, {**READER, "steps": 2})
@@ -267,8 +260,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def join_command(networks: Path, streets: Path, out: Path, *more: str) -> list[str]:
-    finder, reader = networks / "finder" / "model.safetensors", networks / "reader" / "reader.safetensors"
-    return ["train", "join", str(finder), str(reader), "--data", f"gtsdb={streets}", "--out", str(out), *PLAIN, *more]
+    files = networks / "finder" / "model.safetensors", networks / "reader" / "reader.safetensors"
+    return ["train", "join", *map(str, files), "--data", f"gtsdb={streets}", "--out", str(out), *PLAIN, *more]
 
 
 @pytest.mark.slow
@@ -336,9 +329,8 @@ def test_what_cannot_be_joined_is_said_in_one_line(
         assert not (tmp_path / "out").exists()
         return line
 
-    finder = command[2]
     assert "tf_efficientdet_d0@f153e0cf is no finder" in last(at2="tf_efficientdet_d0")
-    assert f"{finder} is no reader" in last(at3=finder)
+    assert f"{command[2]} is no reader" in last(at3=command[2])
     assert "there is no file of a reader 'absent'" in last(at3="absent")
     assert "kryss-depth@1 has no reader" in last(at3="kryss-depth")
     assert "'finder_wait' is no field of inference; known: backend" in last("--option", "finder_wait=1")
@@ -351,11 +343,75 @@ def test_what_cannot_be_joined_is_said_in_one_line(
     assert "kryss-street-lite0@2 ships with Kryss" in capsys.readouterr().err
 
 
+# Depth
+
+
+DEPTH: dict[str, Any] = {"sizes": [[64, 64]], "rendered": 1, "real": 1, "precision": "fp32", "save_every_s": -1}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_depth_network_that_was_killed_and_resumed_is_the_one_of_an_undisturbed_run_and_measures(
+    streets: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba")
+    import yaml
+
+    from kryss.training.depth import RECIPE
+    from kryss.vision.depth import load_depth
+
+    recipe = {**yaml.safe_load(RECIPE.read_text()), **DEPTH}
+    (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
+
+    def command(out: str, *more: str) -> list[str]:
+        given = {"--recipe": tmp_path / "mine.yaml", "--gtsdb": streets, "--steps": 6, "--workers": 0, "--name": "mine"}
+        return arguments("depth", tmp_path / out, given, *more)
+
+    assert main(command("whole")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 6 and told["registered"] == told["model"]
+    assert killed_and_resumed(command("killed"), tmp_path / "killed" / "depth-checkpoint.pt")
+    for name in ("model.safetensors", "model.md", "recipe.yaml"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for out in ("whole", "killed"):
+        [*_, (step, *figures)] = rows(tmp_path / out / "log.csv")
+        assert step == "6" and all(np.isfinite(float(figure)) for figure in figures)
+    entry = resolve("mine")
+    assert (entry.task, entry.trained["photos"], entry.trained["recipe"]["sizes"]) == ("depth", 7, [[64, 64]])
+    assert "6 steps of 1 rendered pictures and 1 photos" in (tmp_path / "whole" / "model.md").read_text()
+    body = (streets / "images" / "5.png").read_bytes()
+    maps = [
+        load_depth(name).depth_map(read_photo(body)).metres for name in ("mine", str(tmp_path / "killed" / "model.safetensors"))
+    ]
+    assert np.array_equal(*maps) and np.isfinite(maps[0]).all() and (maps[0] > 0).all()
+
+    assert main(command("whole")) == 1
+    assert "depth-checkpoint.pt is there: give --resume" in capsys.readouterr().err
+
+
+def test_what_a_depth_network_cannot_learn_from_is_said_in_one_line(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba")
+    (tmp_path / "bad.yaml").write_text("seed: 1\nsteps: 3\n")
+    for more, told in (
+        (["--gtsdb", str(tmp_path)], "annotations.json: a COCO data set is"),
+        (["--recipe", str(tmp_path / "none.yaml")], "none.yaml: No such file"),
+        (["--recipe", str(tmp_path / "bad.yaml")], "bad.yaml: sizes: Field required"),
+    ):
+        assert main(arguments("depth", tmp_path / "out", {"--steps": 2}, *more)) == 1
+        [*_, line] = capsys.readouterr().err.splitlines()
+        assert told in line and not (tmp_path / "out").exists()
+    for wrong in ([], ["--steps", "2", "--minutes", "1"], ["--steps", "2", "--name", "Depth"]):
+        with pytest.raises(SystemExit):
+            main(arguments("depth", tmp_path / "out", {}, *wrong))
+
+
 # What is learnt from
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(finder: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a finder of random weights that sees signs and lights in many places."""
     from kryss.training.export import export_entry
     from kryss.training.recipe import Recipe
@@ -363,7 +419,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from kryss.training.run import Material
     from kryss.vision.networks import effdet_config, effdet_model
 
-    recipe = Recipe.model_validate(FINDER)
+    recipe = Recipe.model_validate(finder)
     torch.manual_seed(3)
     network = effdet_model(effdet_config(recipe.architecture, 2, {**recipe.model, "image_size": (128, 128)}))
     for parameter in network.class_net.parameters():
@@ -375,10 +431,10 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prelabelled(streets: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prelabelled(streets: Path, teacher: Path, finder: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of what the teacher saw, twice over: as the detector of lights and as the finder."""
     folder = tmp_path_factory.mktemp("prelabelled")
-    recipe = config(folder, FINDER)
+    recipe = config(folder, finder)
     given = {"--config": recipe, "--data": f"gtsdb={streets}", "--lights": teacher, "--finder": teacher}
     assert main(arguments("prelabel", folder / "prelabels.json", given)) == 0
     return folder / "prelabels.json"
@@ -389,6 +445,7 @@ def test_what_teachers_see_is_written_for_all_photos_but_the_held_out_and_read_b
     prelabelled: Path,
     streets: Path,
     teacher: Path,
+    finder: dict[str, Any],
     reader_command: Callable[..., list[str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -411,7 +468,7 @@ def test_what_teachers_see_is_written_for_all_photos_but_the_held_out_and_read_b
     (more / "annotations.json").write_text(json.dumps(document))
     cv2.imwrite(str(more / "images" / "8.png"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
     again = shutil.copy(prelabelled, tmp_path / "again.json")
-    given = {"--config": config(tmp_path, FINDER), "--lights": teacher, "--finder": teacher}
+    given = {"--config": config(tmp_path, finder), "--lights": teacher, "--finder": teacher}
     for folder, number in ((streets, 7), (more, 8)):
         capsys.readouterr()
         assert main(arguments("prelabel", again, {**given, "--data": f"gtsdb={folder}"})) == 0
@@ -433,13 +490,13 @@ def test_what_teachers_see_is_written_for_all_photos_but_the_held_out_and_read_b
         assert main(reader_command(out, *options, steps=1)) == 0
         data.append(reader_digest(tmp_path / out / "reader.safetensors"))
     assert data[0] != data[1]
-    finder = {
-        "--config": config(tmp_path, FINDER),
+    given = {
+        "--config": config(tmp_path, finder),
         "--data": f"gtsdb={streets}",
         "--sprites": SPRITES,
         "--prelabels": few,
     }
-    assert main(arguments("detector", tmp_path / "finder", finder, "--no-judge", "--no-register")) == 0
+    assert main(arguments("detector", tmp_path / "finder", given, "--no-judge", "--no-register")) == 0
     entry = entry_in(tmp_path / "finder" / "model.safetensors")
     card = (tmp_path / "finder" / "model.md").read_text()
     assert entry.trained["data"] in card and "and 0 places to ignore" not in card
@@ -451,20 +508,20 @@ def reader_digest(path: Path) -> str:
 
 
 def test_a_teacher_that_is_not_there_or_sets_that_are_not_given_are_said(
-    streets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    streets: Path, finder: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path))
-    given = {"--config": config(tmp_path, FINDER), "--data": f"gtsdb={streets}", "--finder": "kryss-streat"}
+    given = {"--config": config(tmp_path, finder), "--data": f"gtsdb={streets}", "--finder": "kryss-streat"}
     assert main(arguments("prelabel", tmp_path / "p.json", given)) == 1
     assert "did you mean kryss-street-lite0" in capsys.readouterr().err
-    assert main(arguments("prelabel", tmp_path / "p.json", {"--config": config(tmp_path, FINDER)})) == 1
+    assert main(arguments("prelabel", tmp_path / "p.json", {"--config": config(tmp_path, finder)})) == 1
     assert "--data NAME=PATH: give the sets of the recipe: gtsdb" in capsys.readouterr().err
     assert not (tmp_path / "p.json").exists()
 
 
 @pytest.mark.slow
 def test_composed_scenes_are_a_data_set_that_trains_and_come_again_by_their_seed(
-    prelabelled: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prelabelled: Path, streets: Path, finder: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def compose(name: str, *more: str) -> Path:
         given = {"--photos": streets, "--sprites": SPRITES, "--number": 14, "--side": 128, "--prelabels": prelabelled}
@@ -484,7 +541,7 @@ def test_composed_scenes_are_a_data_set_that_trains_and_come_again_by_their_seed
     for photo in found.photos:
         assert photo.pixels().shape == (128, 128, 3)
     # Ours to learn from: the check of the trainings finds nothing wrong in it.
-    recipe = config(tmp_path, {**FINDER, "data": {"composed": {}}})
+    recipe = config(tmp_path, {**finder, "data": {"composed": {}}})
     assert main(["train", "check", "--config", recipe, "--data", f"composed={one}"]) == 0
     assert "12 photos to learn from, 2 held out" in capsys.readouterr().out
 
