@@ -146,10 +146,11 @@ def _depth_anything(entry: Weights) -> tuple[Estimate, int]:
         ) from error
     import torch
 
-    device = _device()
+    device, revision = _device(), entry.options.get("revision", "main")
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(entry.architecture)
-        model = transformers.AutoModelForDepthEstimation.from_pretrained(entry.architecture).to(device).eval()
+        processor = transformers.AutoImageProcessor.from_pretrained(entry.architecture, revision=revision)
+        loaded = transformers.AutoModelForDepthEstimation.from_pretrained(entry.architecture, revision=revision)
+        model = loaded.to(device).eval()
     except (OSError, ValueError) as error:
         raise DepthUnavailable(
             f"{model_key(entry)}: {entry.architecture} is neither in the local Hugging Face cache nor can it be "
