@@ -167,13 +167,15 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
     plans = detector_of(without_reader(entry), device).model.plans
     views = {path: prepare(plans, (path.name, path.read_bytes(), None)).views[0] for path in paths}
     ready: dict[tuple[Path, ...], list[Any]] = {}
-    passes = dict.fromkeys(paths, 0)
+    passes: dict[Path, list[int]] = {}
     from kryss.vision.recognise import INPUT_PX
 
-    reader: Any = second.read if second and reads else None
+    reader = second.read if second and reads else None
     if reader is not None:
         passes = reader_passes(entry, paths, device)
-        black = np.zeros((reader.batch, INPUT_PX, INPUT_PX, 3), np.uint8)
+        black = {size: np.zeros((size, INPUT_PX, INPUT_PX, 3), np.uint8) for size in reader.batches}
+        for crops in black.values():
+            reader.run(crops)
 
     def group(some: list[Path]) -> list[tuple[Path, ...]]:
         by_shape: dict[Any, list[Path]] = {}
@@ -189,8 +191,8 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
         for values in ready[several]:
             network.forward(values)
         if reader is not None:
-            for _ in range(sum(passes[path] for path in several)):
-                reader.run(black)
+            for size in (size for path in several for size in passes[path]):
+                reader.run(black[size])
         return len(several)
 
     def turn(some: list[Path]) -> int:
@@ -209,8 +211,8 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
     return turn
 
 
-def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, int]:
-    """How many times our second stage's network runs for each photo."""
+def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, list[int]]:
+    """The batches in which our second stage's network reads each photo's crops."""
     from kryss.vision.recognise import Reader
 
     detector = detector_of(entry, device)
@@ -218,7 +220,7 @@ def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, 
     calls: list[int] = []
 
     def counted(reader: Reader, pixels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        calls.append(-(-len(frames) // reader.batch))
+        calls.extend(reader.parts(len(frames)))
         return plain(reader, pixels, frames)
 
     passes = {}
@@ -226,7 +228,7 @@ def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, 
         for path in paths:
             calls.clear()
             detector.look(path.name, path.read_bytes())
-            passes[path] = sum(calls)
+            passes[path] = list(calls)
     return passes
 
 

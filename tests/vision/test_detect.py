@@ -98,6 +98,16 @@ def test_the_largest_sign_of_the_town_is_found_where_it_is(detector: Detector, n
 
 
 @in_town
+def test_what_is_not_read_twice_would_not_have_been_kept(detector: Detector, near_sign: tuple[str, bytes, dict]) -> None:
+    entry = detector.entry
+    every = look(detector_of(entry, score_threshold=0.001), near_sign[1])
+    kept = [one for one in every if one.score >= entry.thresholds.get(one.class_name, entry.score_threshold)]
+    mine = look(detector, near_sign[1])
+    assert [(one.class_name, one.score, one.box) for one in mine] == [(one.class_name, one.score, one.box) for one in kept]
+    assert 0 < len(mine) < len(every)
+
+
+@in_town
 def test_broken_photos_fail_with_a_reason_and_change_nothing_else(detector: Detector, near_sign: tuple[str, bytes, dict]) -> None:
     image_id, body, _ = near_sign
     alone = found(detector, (image_id, body))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from kryss.vision.recognise import (
     BATCH,
@@ -45,6 +46,12 @@ def network() -> CropNetwork:
 @pytest.fixture(scope="module")
 def reader(network: CropNetwork) -> Reader:
     return Reader(torch_run(network), Settings(CLASSES))
+
+
+@pytest.fixture(scope="module")
+def network_free() -> Reader:
+    """To be asked, not to be run."""
+    return Reader(lambda crops: (crops, crops), Settings(CLASSES), (8, 4, 1))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +101,16 @@ def test_a_crop_outside_the_photo_goes_on_with_its_edge(box: tuple[int, ...]) ->
     assert made.shape == (INPUT_PX, INPUT_PX, 3) and (made == 90).all()
 
 
+@given(BOX)
+def test_outside_the_photo_every_pixel_is_the_nearest_of_its_edge(row: tuple[float, ...]) -> None:
+    x, y, w, h = row
+    left, top, right, bottom = round(x) // 8, round(y) // 8, round(x) // 8 + round(w) + 1, round(y) // 8 + round(h) + 1
+    photo = np.arange(30 * 50 * 3, dtype=np.uint32).reshape(30, 50, 3).astype(np.uint8)
+    wanted = photo[np.arange(top, bottom).clip(0, 29)[:, None], np.arange(left, right).clip(0, 49)[None]]
+    expected = np.asarray(Image.fromarray(wanted).resize((INPUT_PX, INPUT_PX), Image.Resampling.BILINEAR))
+    assert np.array_equal(cut_out(photo, np.array([left, top, right, bottom], float)), expected)
+
+
 def test_a_crop_is_exact_to_a_part_of_a_pixel() -> None:
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 100, 0).repeat(3, 2)
     first, moved = (cut_out(ramp, np.array([x, 20, x + 48, 68.0])).astype(float) for x in (40.0, 40.5))
@@ -110,6 +127,46 @@ def test_neither_number_nor_order_of_the_candidates_changes_a_bit(reader: Reader
         alone = reader(photo, boxes[k : k + 1])
         assert np.array_equal(alone[0][0], shares[k]) and np.array_equal(alone[1][0], refined[k])
     assert len(np.unique(shares, axis=0)) > len(boxes) // 2
+
+
+@given(st.integers(0, 50))
+def test_batches_hold_all_crops_and_little_else(network_free: Reader, number: int) -> None:
+    parts = network_free.parts(number)
+    assert set(parts) <= {8, 4, 1} and number <= sum(parts) <= number + 1
+    assert sorted(parts, reverse=True) == parts
+
+
+def test_batches_of_several_sizes_read_what_one_size_reads(network: CropNetwork, reader: Reader, photo: np.ndarray) -> None:
+    sizes = []
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(len(crops))
+        return torch_run(network)(crops)
+
+    boxes = boxes_in(photo, 14, 4)
+    several = Reader(run, Settings(CLASSES), (8, 4, 1))(photo, boxes, passes=1)
+    for one, other in zip(several, reader(photo, boxes, passes=1), strict=True):
+        assert np.allclose(one, other, atol=1e-4)
+    assert sizes == [8, 4, 1, 1]
+
+
+def test_what_does_not_matter_any_more_is_not_read_again(reader: Reader, photo: np.ndarray) -> None:
+    boxes = boxes_in(photo, 9, 6)
+    once, twice = reader(photo, boxes, passes=1), reader(photo, boxes, passes=2)
+    told: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def matters(rows: np.ndarray, most: np.ndarray) -> np.ndarray:
+        told.append((rows, most))
+        return rows % 2 == 0
+
+    found = reader(photo, boxes, passes=2, matters=matters)
+    odd = np.arange(9) % 2 == 1
+    for one, alone, both in zip(found, once, twice, strict=True):
+        assert np.array_equal(one[odd], alone[odd]) and np.array_equal(one[~odd], both[~odd])
+    assert not np.array_equal(once[0], twice[0])
+    [(rows, most)] = told
+    assert (twice[0][rows, : len(CLASSES)].max(1) <= most + 1e-6).all()
+    assert np.allclose(most, (once[0][rows, : len(CLASSES)].max(1) + 1) / 2)
 
 
 def test_probabilities_add_up_and_refined_boxes_lie_in_the_photo(reader: Reader, photo: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,21 @@ def test_what_nobody_asks_for_any_more_leaves_nothing_behind() -> None:
     assert next(results) == ("1", expected(1))
     results.close()
     assert not Path("/dev/shm").is_dir() or set(Path("/dev/shm").glob("psm_*")) <= before
+
+
+def test_streams_work_from_the_start_and_do_not_wait_for_the_first_result() -> None:
+    both = threading.Barrier(2)
+
+    def look(several: list[Decoded]) -> list[int]:
+        both.wait(30)
+        return [one.number for one in several]
+
+    def slow(number: int) -> Decoded:
+        time.sleep(0.02)
+        return decode(number)
+
+    found = dict(run([(str(n), n) for n in (1, 2)], Work(slow, lambda one: 0, look, 1, 2), Workers("threads", 1)))
+    assert found == {"1": 1, "2": 2}
 
 
 def test_an_item_that_cannot_be_looked_at_costs_its_batch_nothing() -> None:

@@ -63,10 +63,9 @@ def efficientdet(logits: np.ndarray, codes: np.ndarray, anchors: np.ndarray, tog
     least = np.log(threshold / (1 - threshold)) if 0 < threshold < 1 else -np.inf
     if together:
         least = min(least, np.log(threshold / logits.shape[1])) if threshold > 0 else -np.inf
-    best = logits.max(1)
-    rows = np.flatnonzero(best >= least)
+    rows = np.unique(np.flatnonzero(logits >= least) // logits.shape[1])
     if len(rows) > CANDIDATES:
-        rows = np.sort(rows[np.argsort(-best[rows], kind="stable")[:CANDIDATES]])
+        rows = np.sort(rows[np.argsort(-logits[rows].max(1), kind="stable")[:CANDIDATES]])
     kept = logits[rows].astype(np.float64)
     if together:
         scores = -np.expm1(-np.logaddexp(0, kept).sum(1))

@@ -40,7 +40,7 @@ def graph(make: Callable[[], Any], example: Sequence[int], free: Sequence[int], 
     where it may vary; ``identity``: what the result depends on, e.g. the hash of the weights and the options.
     """
     ov = openvino()
-    key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 2".encode()).hexdigest()[:20]
+    key = hashlib.sha256(f"{identity} {tuple(free)} {ov.__version__} 3".encode()).hexdigest()[:20]
     folder = weights_dir() / "openvino" / key
     core = _core()
     if not (folder / "model.xml").is_file():

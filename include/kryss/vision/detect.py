@@ -216,11 +216,19 @@ def _judged(photo: Photo, found: Candidates, second: Second | None, entry: Weigh
     if second:
         found = suppress(found, FIRST_IOU, inference.max_candidates)
         if len(found):
-            shares, boxes = second.read(photo.pixels, found.boxes)
+            weight = inference.finder_weight
+
+            def scored(finder: np.ndarray, reader: np.ndarray) -> np.ndarray:
+                return np.asarray(finder**weight * reader ** (1 - weight))
+
+            def matters(rows: np.ndarray, most: np.ndarray) -> np.ndarray:
+                # A little less than the threshold: probabilities are rounded to float32.
+                return np.asarray(calibrated(scored(found.scores[rows], most), entry.calibration) >= threshold - 1e-5)
+
+            shares, boxes = second.read(photo.pixels, found.boxes, matters=matters)
             named = shares[:, : len(second.classes)]
             best = named.argmax(1)
-            weight = inference.finder_weight
-            scores = found.scores**weight * named[np.arange(len(best)), best].astype(np.float64) ** (1 - weight)
+            scores = scored(found.scores, named[np.arange(len(best)), best].astype(np.float64))
             found = Candidates(np.asarray(boxes, np.float64), scores, best)
         else:
             found = Candidates(found.boxes, found.scores, np.zeros(0, np.int64))

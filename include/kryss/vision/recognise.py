@@ -9,15 +9,16 @@ there (a class, ``other-sign``: a sign that Kryss does not name, or background) 
 
 so a candidate counts only as far as it chooses the square. A second pass cuts the refined box out again and reads it again.
 
-Bits: crops go through the network in batches of always as many rows, filled up with black ones. Every output row is a sum over
-its own crop in an order that depends on the shape of the batch alone, so neither the number nor the order of a photo's candidates
-changes the result of one (``tests/vision/test_recognise.py`` holds it to that, bit by bit).
+Bits: crops go through the network in batches of fixed sizes, filled up with black ones. Every output row is a sum over its own
+crop in an order that depends on the shape of the batch alone, so with one size neither the number nor the order of a photo's
+candidates changes the result of one (``tests/vision/test_recognise.py`` holds it to that, bit by bit). Crops of several photos
+are never mixed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ def cut_out(pixels: np.ndarray, frame: np.ndarray, side_px: int = INPUT_PX) -> n
     y0, y1 = min(max(top, 0), height - 1), min(max(bottom, 1), height)
     cut = pixels[y0:y1, x0:x1]
     if left < 0 or top < 0 or right > width or bottom > height:
-        rows, columns = np.clip(np.arange(top, bottom), y0, y1 - 1) - y0, np.clip(np.arange(left, right), x0, x1 - 1) - x0
-        cut = cut[rows[:, None], columns[None]]
+        above, before = min(max(y0 - top, 0), bottom - top - 1), min(max(x0 - left, 0), right - left - 1)
+        below, behind = bottom - top - above - (y1 - y0), right - left - before - (x1 - x0)
+        cut = np.pad(cut, ((above, below), (before, behind), (0, 0)), "edge")
     inner = (frame[0] - left, frame[1] - top, frame[2] - left, frame[3] - top)
     return np.asarray(Image.fromarray(np.ascontiguousarray(cut)).resize((side_px, side_px), Image.Resampling.BILINEAR, box=inner))
 
@@ -127,24 +129,30 @@ class Settings:
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(batch, 96, 96, 3) uint8 crops to (batch, classes + 2) logits and (batch, 4) normalised deltas."""
+Matters = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Numbers of candidates (n,) and the most that the mean probability of any class can still become (n,): (n,) bool, which of them
+are worth another pass."""
 
 
 class Reader:
     """A network behind one call; ``run`` may be torch, OpenVINO or ONNX Runtime."""
 
-    def __init__(self, run: Run, settings: Settings, batch: int = BATCH) -> None:
-        self.run, self.settings, self.batch = run, settings, batch
+    def __init__(self, run: Run, settings: Settings, batches: Sequence[int] = (BATCH,)) -> None:
+        """``batches``: numbers of crops that ``run`` takes at a time, falling."""
+        self.run, self.settings, self.batches = run, settings, tuple(batches)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the first outputs; behind them come ``other-sign`` and ``background``."""
         return self.settings.classes
 
-    def __call__(self, pixels: np.ndarray, boxes: np.ndarray, passes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, pixels: np.ndarray, boxes: np.ndarray, passes: int | None = None, matters: Matters | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Photo (h, w, 3) uint8 and ltrb boxes (n, 4) to probabilities (n, classes + 2) and refined boxes (n, 4), float32.
 
         Refined boxes lie in the photo. ``passes``: how often each box is cut out and read at most; probabilities and boxes are
-        the means of the passes. What is clearly none of the classes is not read again.
+        the means of the passes. What is clearly none of the classes is not read again, nor what does not matter any more.
         """
         height, width = pixels.shape[:2]
         passes = self.settings.passes if passes is None else passes
@@ -152,7 +160,7 @@ class Reader:
         probabilities = np.zeros((len(last), len(self.classes) + 2))
         refined, times = np.zeros_like(last), np.zeros((len(last), 1))
         again = np.arange(len(last))
-        for _ in range(passes):
+        for number in range(1, passes + 1):
             frames = squares(last[again])
             logits, deltas = self._read(pixels, frames)
             logits = logits.astype(np.float64) / self.settings.temperature
@@ -163,17 +171,30 @@ class Reader:
             refined[again] += last[again]
             times[again] += 1
             again = again[shares[:, : len(self.classes)].max(1, initial=0.0) >= HOPELESS]
+            if matters and number < passes:
+                most = probabilities[again, : len(self.classes)].max(1, initial=0.0)
+                again = again[matters(again, (most + passes - number) / passes)]
         return (probabilities / times).astype(np.float32), (refined / times).astype(np.float32)
+
+    def parts(self, number: int) -> list[int]:
+        """The batches in which so many crops are read: one black row costs less than another batch."""
+        made = []
+        while number > 0:
+            made.append(next((size for size in self.batches if size <= number + 1), self.batches[-1]))
+            number -= made[-1]
+        return made
 
     def _read(self, pixels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, deltas = np.zeros((len(frames), len(self.classes) + 2), np.float32), np.zeros((len(frames), 4), np.float32)
-        for first in range(0, len(frames), self.batch):
-            part = frames[first : first + self.batch]
-            crops = np.zeros((self.batch, INPUT_PX, INPUT_PX, 3), np.uint8)
+        first = 0
+        for size in self.parts(len(frames)):
+            part = frames[first : first + size]
+            crops = np.zeros((size, INPUT_PX, INPUT_PX, 3), np.uint8)
             for k, frame in enumerate(part):
                 crops[k] = cut_out(pixels, frame)
             found = self.run(crops)
-            logits[first : first + self.batch], deltas[first : first + self.batch] = (values[: len(part)] for values in found)
+            logits[first : first + size], deltas[first : first + size] = (values[: len(part)] for values in found)
+            first += size
         return logits, deltas
 
 

@@ -18,7 +18,7 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -127,7 +127,17 @@ def run(
             if not line:
                 return
             # In the order of the photos: which of them share a batch depends on nothing else.
-            while undecoded and (undecoded[0].decoding.done() or line[0].looking is None):
+            head = line[0]
+            while True:
+                if not undecoded or not (undecoded[0].decoding.done() or head.looking is None):
+                    if head.looking is None:
+                        send(next(key for key, group in groups.items() if any(slot is head for slot in group.slots)))
+                    assert head.looking is not None
+                    if head.looking.done() or not undecoded:
+                        break
+                    # What is decoded meanwhile need not wait for this result.
+                    wait((head.looking, undecoded[0].decoding), return_when=FIRST_COMPLETED)
+                    continue
                 slot = undecoded.popleft()
                 try:
                     packed, decoded = pool.result(slot.decoding, slot.item)
@@ -145,10 +155,6 @@ def run(
                 del decoded, packed
                 if len(group.slots) == work.batch:
                     send(key)
-            head = line[0]
-            if head.looking is None:
-                send(next(key for key, group in groups.items() if any(slot is head for slot in group.slots)))
-            assert head.looking is not None
             outcome = head.looking.result()[head.place]
             line.popleft()
             yield head.name, outcome
