@@ -151,9 +151,9 @@ def at_once(loaded_at_once: tuple[Path, str], streets: Streets, postgis_server: 
 
 
 @pytest.fixture
-def second_model(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A later version of the model, of the same weights."""
-    known = registry.entries()
+def second_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A later model of the same weights, registered for this test alone."""
+    monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "weights"))
     shipped = registry.resolve("kryss-street-lite0")
-    monkeypatch.setattr(registry, "entries", lambda: (*known, replace(shipped, name="kryss-street-again", version="v2")))
-    return "kryss-street-again@v2"
+    again = replace(shipped, name="kryss-street-again", version="v2")
+    return registry.model_key(registry.register(again, registry.weights_file(shipped), registry.reader_file(shipped)))
