@@ -150,6 +150,27 @@ def test_a_photo_stored_on_its_side_is_turned_upright(detector: Detector, near_s
     assert any(iou(np.array(d.box), np.array([truth["box_ltrb"]]))[0] > 0.5 for d in right)
 
 
+@pytest.mark.parametrize("how", ["sum", "attn", "fastattn"])
+def test_the_network_of_all_sizes_computes_what_effdet_computes(random: Weights, how: str) -> None:
+    torch = pytest.importorskip("torch")
+    pyramid = {"sum": "bifpn_sum", "attn": "bifpn_attn", "fastattn": "bifpn_fa"}[how]
+    entry = replace(random, options={"fpn_name": pyramid})
+    torch.manual_seed(5)
+    config = networks.effdet_config(entry.architecture, 2, {**entry.options, "image_size": (128, 256)})
+    network = networks.effdet_model(config).eval()
+    assert {part.weight_method for part in network.modules() if type(part).__name__ == "FpnCombine"} == {how}
+    with torch.no_grad():
+        for name, values in network.named_parameters():
+            if name.endswith("edge_weights"):
+                values.copy_(torch.rand(values.shape) + 0.1)
+    pixels = torch.randint(0, 255, (1, 128, 256, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits, codes = networks.free_size(entry, network.state_dict())(pixels)
+        maps = network((pixels.permute(0, 3, 1, 2).float() - 127.5) / 127.5)
+    assert torch.allclose(logits, networks.flat(maps[0], 2), atol=1e-4)
+    assert torch.allclose(codes, networks.flat(maps[1], 4), atol=1e-4) and codes.std() > 1e-3
+
+
 @pytest.mark.slow
 @in_town
 def test_openvino_finds_what_torch_finds(detector: Detector, near_sign: tuple[str, bytes, dict]) -> None:
