@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from kryss.training.recipe import Recipe, RecipeError, load_recipe
 from kryss.training.schedule import rate_factor
@@ -37,6 +38,14 @@ def test_what_would_do_nothing_is_named_before_anything_is_read(tmp_path: Path, 
     path.write_text(json.dumps({"name": "mine", "stages": [{"name": "a", "rate": 0.1, "steps": 5}], **change}))
     with pytest.raises(RecipeError, match=f"mine.yaml: .*{told}"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["transfer", "street-lite0"])
+def test_what_a_run_keeps_of_its_recipe_is_a_recipe(tmp_path: Path, name: str) -> None:
+    """``OUT/recipe.yaml`` can be given as ``--config``."""
+    recipe = load_recipe(name)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True)))
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
 @pytest.fixture

@@ -39,8 +39,21 @@ def _material(params: Params) -> tuple[Any, Any]:
 
 
 def _check(params: Params, out: Path) -> dict[str, Any]:
+    _name_is_free(params, out)
     _, made = _material(params)
     return {"out": str(out), "photos": len(made.train), "held_out": sum(map(len, made.held.values())), "left_out": made.left_out}
+
+
+def _name_is_free(params: Params, out: Path) -> None:
+    """NotRegistered where no model can have the name, or another one has it. A run that has begun may have it itself."""
+    from kryss.training.train import CHECKPOINT
+    from kryss.vision.registry import NotRegistered, check_key, entries, model_key
+
+    if name := params.get("name"):
+        plain, _, version = name.partition("@")
+        check_key(plain, version or "0")
+        if name in map(model_key, entries()) and not (out / CHECKPOINT).is_file():
+            raise NotRegistered(f"{name} is registered already: give the model another version")
 
 
 def _train(params: Params, out: Path) -> dict[str, Any]:
