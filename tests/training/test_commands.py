@@ -213,7 +213,7 @@ def test_what_a_reader_cannot_learn_from_is_said_in_one_line(
     (tmp_path / "junk.json").write_text("{nothing")
     assert "no drawings (*.svg) there" in last("--sprites", str(tmp_path / "empty"))
     assert "annotations.json: a COCO data set is" in last("--data", f"gtsdb={tmp_path / 'nowhere'}")
-    assert "unknown: signs; the recipe tiny wants gtsdb (coco)" in last("--data", "signs=/nowhere")
+    assert "unknown: signs; the recipe tiny takes gtsdb (coco)" in last("--data", "signs=/nowhere")
     assert "nowhere.json: No such file" in last("--prelabels", str(tmp_path / "nowhere.json"))
     assert "junk.json is no file of ./kryss train prelabel" in last("--prelabels", str(tmp_path / "junk.json"))
     assert "no recipe 'nothing' of a reader: give a YAML file or one of reader" in last("--config", "nothing")
@@ -338,6 +338,7 @@ def test_what_cannot_be_joined_is_said_in_one_line(
     assert "option finder_weight: Input should be a valid number" in last("--option", "finder_weight=much")
     assert "unknown: signs; the recipe finder takes gtsdb (coco)" in last(at5=f"signs={streets}")
     assert "no recipe 'nothing'" in last("--config", "nothing")
+    assert "is the finder: give another --out" in last("--out", str(networks / "finder"))
     with pytest.raises(SystemExit):
         main([*command, "--name", "kryss-street-lite0@2"])
     assert "kryss-street-lite0@2 ships with Kryss" in capsys.readouterr().err
@@ -515,7 +516,7 @@ def test_a_teacher_that_is_not_there_or_sets_that_are_not_given_are_said(
     assert main(arguments("prelabel", tmp_path / "p.json", given)) == 1
     assert "did you mean kryss-street-lite0" in capsys.readouterr().err
     assert main(arguments("prelabel", tmp_path / "p.json", {"--config": config(tmp_path, finder)})) == 1
-    assert "--data NAME=PATH: give the sets of the recipe: gtsdb" in capsys.readouterr().err
+    assert "--data NAME=PATH: missing: any; the recipe finder takes gtsdb (coco)" in capsys.readouterr().err
     assert not (tmp_path / "p.json").exists()
 
 

@@ -424,7 +424,7 @@ def test_the_same_weights_are_exported_to_the_same_bytes(tmp_path: Path) -> None
     assert first == second == hashlib.sha256((tmp_path / "one.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("part", ["detector", "reader", "prelabel", "compose", "check"])
+@pytest.mark.parametrize("part", ["detector", "reader", "join", "depth", "prelabel", "compose", "check"])
 def test_the_commands_explain_themselves_without_loading_torch(part: str) -> None:
     code = (
         "import sys; from kryss.cli.__main__ import main\n"

@@ -377,10 +377,11 @@ def _join(options: argparse.Namespace) -> int:
     with _reading():
         truths, left_out = held_out_truths(recipe, dict(options.data), reader, options.skip_bad)
         truths |= {area.name: read_area(area) for area in options.area}
-    made = join(finder, reader, truths, options.out, inference, *options.name, device=options.device)
+    name, version = options.name
+    made = join(finder, reader, truths, options.out, inference, name, version, options.device)
     told: dict[str, object] = {"model": model_key(made), "file": str(options.out / MODEL), "left_out": left_out}
-    for name in truths:
-        told[name] = json.loads((options.out / f"report-{name}.json").read_text(encoding="utf-8"))["map50"]
+    for labels in truths:
+        told[labels] = json.loads((options.out / f"report-{labels}.json").read_text(encoding="utf-8"))["map50"]
     if not options.no_register:
         told["registered"] = model_key(register_run(options.out))
     print(json.dumps(told))
@@ -389,14 +390,13 @@ def _join(options: argparse.Namespace) -> int:
 
 def _prelabel(options: argparse.Namespace) -> int:
     from kryss.training.prelabel import run as look
-    from kryss.training.recipe import RecipeError
+    from kryss.training.recipe import check_places
     from kryss.training.run import sound
 
-    sources, places = _recipe(options, "street-lite0").data, dict(options.data)
-    if not places or set(places) - set(sources):
-        raise RecipeError(f"--data NAME=PATH: give the sets of the recipe: {', '.join(sources)}")
+    recipe, places = _recipe(options, "street-lite0"), dict(options.data)
+    check_places(recipe.name, recipe.data, places, whole=False)
     with _reading():
-        kept, _ = sound(sources, places, options.skip_bad)
+        kept, _ = sound(recipe.data, places, options.skip_bad)
     number = look([photo for photos in kept.values() for photo in photos], options.out, options.finder, options.lights)
     print(f"{options.out}: what the teachers saw in {number} photos")
     return 0

@@ -6,6 +6,7 @@ with ``--data NAME=PATH``. The one that is used is kept beside the weights it ma
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -234,3 +235,13 @@ def read_as(kind: type[Kind], path: Path) -> Kind:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']} (given: {e['input']!r:.80})" for e in error.errors()]
         raise RecipeError(f"{path}: " + "; ".join(problems)) from error
+
+
+def check_places(recipe: str, sources: Mapping[str, DataSet], places: Collection[str], whole: bool = True) -> None:
+    """RecipeError where a data set is given that a recipe does not take, none is, or (``whole``) one that it needs is not."""
+    unknown = sorted(set(places) - set(sources))
+    missing = [name for name, source in sources.items() if whole and source.required and name not in places]
+    if unknown or missing or not places:
+        takes = ", ".join(f"{name} ({source.format})" for name, source in sources.items())
+        what = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing) or 'any'}"
+        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe} takes {takes}")

@@ -36,7 +36,7 @@ from kryss.training.crops import Crops, Mixture, jittered, touched
 from kryss.training.data.photos import LabelledPhoto, Ltrb, split
 from kryss.training.logs import Table
 from kryss.training.prelabel import Find, key_of, read, refined
-from kryss.training.recipe import RECIPES, OtherRun, RecipeError, read_as
+from kryss.training.recipe import RECIPES, OtherRun, RecipeError, check_places, read_as
 from kryss.training.recipe import DataSet as Source
 from kryss.training.run import data_digest, file_digest, sound
 from kryss.training.state import random_states, restore_random_states, save_atomically
@@ -137,12 +137,7 @@ def material(
     """Reads the recipe's data sets. ``prelabels``: what teachers saw in them (``./kryss train prelabel``): sure lights become
     labels; finds that touch no label become examples of what is none of the classes that GTSDB labels everywhere.
     """
-    unknown = set(places) - set(recipe.data)
-    missing = [name for name, source in recipe.data.items() if source.required and name not in places]
-    if unknown or missing:
-        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing)}"
-        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
-        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} wants {wants}")
+    check_places(recipe.name, recipe.data, places)
     streets: list[LabelledPhoto] = []
     singles: list[LabelledPhoto] = []
     held: list[LabelledPhoto] = []
@@ -171,8 +166,8 @@ def material(
     if recipe.mine and start:
         number = crops.mine(streets, everywhere, load_reader(start), recipe.mine)
         log.info("%d places that the reader takes for lights", number)
-    seen = [[find.teacher, find.kind, *find.box] for key in sorted(everywhere) for find in everywhere[key]]
-    digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), seen]).encode()).hexdigest()
+    found = [[find.teacher, find.kind, *find.box] for key in sorted(everywhere) for find in everywhere[key]]
+    digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), found]).encode()).hexdigest()
     return Material(crops, tuple(held), tuple(held_streets), len(streets) + len(singles), digest, left_out)
 
 

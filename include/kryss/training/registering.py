@@ -19,7 +19,7 @@ from kryss.training.categories import LIGHTS, group_of
 from kryss.training.data.photos import PEDESTRIANS, LabelledPhoto, split
 from kryss.training.detector import configuration
 from kryss.training.export import export_entry
-from kryss.training.recipe import Recipe, RecipeError, load_recipe, matches
+from kryss.training.recipe import Recipe, RecipeError, check_places, load_recipe, matches
 from kryss.training.run import Material, data_digest, sound
 from kryss.training.truth import Truth, truth_of_photos
 from kryss.vision.registry import (
@@ -161,6 +161,8 @@ def join(
     if not sum(truth.boxes for truth in truths.values()):
         raise RecipeError("no held-out photo shows what the reader reads: nothing to choose thresholds on")
     weights = weights_file(finder)
+    if (out / MODEL).is_file() and weights.samefile(out / MODEL):
+        raise RecipeError(f"{weights} is the finder: give another --out")
     if not version:
         parts = [content_digest(weights), content_digest(reader), *map(str, astuple(inference))]
         version = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
@@ -196,11 +198,7 @@ def held_out_truths(
     set labels anywhere it labels wherever it is seen. One that has no lights for pedestrians does not tell kinds of lights apart.
     """
     known = set(_settings(reader)["classes"])
-    unknown = sorted(set(places) - set(recipe.data))
-    if unknown or not places:
-        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
-        what = f"unknown: {', '.join(unknown)}" if unknown else "missing: any"
-        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} takes {wants}")
+    check_places(recipe.name, recipe.data, places, whole=False)
     kept, left_out = sound(recipe.data, places, skip_bad)
     truths = {}
     for name, photos in kept.items():

@@ -22,7 +22,7 @@ from kryss.training.data import OTHER_SIGN, DataSet, LabelledPhoto, Problem, coc
 from kryss.training.data.check import BrokenDataError, checked, counted
 from kryss.training.detector import read_state
 from kryss.training.recipe import DataSet as Source
-from kryss.training.recipe import Recipe, RecipeError, matches
+from kryss.training.recipe import Recipe, RecipeError, check_places, matches
 from kryss.training.truth import Truth, truth_of_photos
 from kryss.training.validation import Judged
 from kryss.vision.registry import model_key, resolve, weights_file
@@ -62,12 +62,7 @@ def load_set(source: Source, path: Path) -> DataSet:
 
 def material(recipe: Recipe, places: Mapping[str, Path], prelabels: Path | None = None, skip_bad: bool = False) -> Material:
     """Reads the recipe's data sets. ``prelabels``: a teacher's file, for the photos that are trained on."""
-    unknown = set(places) - set(recipe.data)
-    missing = [name for name, source in recipe.data.items() if source.required and name not in places]
-    if unknown or missing or not places:
-        wants = ", ".join(f"{name} ({source.format})" for name, source in recipe.data.items())
-        what = f"unknown: {', '.join(sorted(unknown))}" if unknown else f"missing: {', '.join(missing) or 'any'}"
-        raise RecipeError(f"--data NAME=PATH: {what}; the recipe {recipe.name} takes {wants}")
+    check_places(recipe.name, recipe.data, places)
     classes = recipe.classes or (*detected(), OTHER_SIGN)
     names = recipe.output_names(classes)
     output_of = dict(zip(classes, recipe.output_of(classes), strict=True))
