@@ -39,12 +39,13 @@ sys.path.insert(0, str(ROOT / "include"))
 
 from kryss.config import MunicipalityConfig  # noqa: E402
 from kryss.demo.score import Estimate, Score, Truth, estimates_of, majority, origins_of, pooled, score, truth_of  # noqa: E402
-from kryss.demo.streets import Grid, simulate, stated_poses  # noqa: E402
+from kryss.demo.streets import DepthNoise, Grid, simulate, stated_poses  # noqa: E402
 from kryss.demo.streets.bulk import frame_of, sightings_of, simulate_sightings  # noqa: E402
 from kryss.demo.streets.grid import CLASSES  # noqa: E402
 from kryss.imagery.entity import parse_image  # noqa: E402
 from kryss.model import Detection, Image, Sighting  # noqa: E402
 from kryss.positioning import thesis2020 as thesis  # noqa: E402
+from kryss.positioning.camera import camera_directions, is_spherical  # noqa: E402
 from kryss.positioning.frame import frame_for  # noqa: E402
 from kryss.positioning.fuse import fuse  # noqa: E402
 from kryss.positioning.place import FARTHEST_M, place  # noqa: E402
@@ -106,7 +107,7 @@ class Data:
 
 def simulated(noise: str, seed: int) -> Data:
     streets = simulate(Grid(noise=noise, seed=seed))  # type: ignore[arg-type]
-    with_depth = simulate(replace(streets.grid, depth=True))
+    with_depth = simulate(replace(streets.grid, depth=DepthNoise()))
     return Data(
         noise,
         truth_of(streets),
@@ -156,14 +157,23 @@ def town() -> Data:
     everything = [Truth(*one["geometry"]["coordinates"][:2], one["properties"]["class"]) for one in features]
     shown = sorted(set(origin_of.values()))
     poses, _ = trusted_poses(images.values())
-    # The town's own depth, which no network comes near.
-    depths = [replace(one, depth=box["range_m"]) for one, box in zip(detections, boxes, strict=True)]
+    depths = [
+        replace(one, depth=true_depth(images[one.image_id], one, box["range_m"]))
+        for one, box in zip(detections, boxes, strict=True)
+    ]
     return Data(
         *("town", [everything[k] for k in shown], images, detections, poses),
         depths=depths,
         origins=everything,
         origin_of=origin_of,
     )
+
+
+def true_depth(image: Image, box: Detection, range_m: float) -> float:
+    """The town's own, which no network comes near: along the optical axis, of a panorama along the ray."""
+    left, top, right, bottom = box.box
+    ray = camera_directions(image, [[(left + right) / 2, (top + bottom) / 2]])[0]
+    return range_m if is_spherical(image) else range_m * float(ray[2] / np.linalg.norm(ray))
 
 
 def town_detected() -> Data:

@@ -10,7 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kryss.demo.streets import FALSE_BOX, GPS, ON_A_VEHICLE, SFM, Grid, PoseNoise, Streets, sightings, simulate, write_csv
+from kryss.demo.streets import (
+    FALSE_BOX,
+    GPS,
+    ON_A_VEHICLE,
+    SFM,
+    DepthNoise,
+    Grid,
+    PoseNoise,
+    Streets,
+    sightings,
+    simulate,
+    write_csv,
+)
 from kryss.demo.streets.bulk import sightings_of, simulate_sightings
 from kryss.demo.streets.grid import CLASSES
 from kryss.model import Sighting
@@ -188,7 +200,7 @@ def test_a_sign_on_a_vehicle_keeps_its_distance_to_the_camera() -> None:
 
 
 def test_depths_have_a_scale_of_their_sequence() -> None:
-    streets = simulate(Grid(seed=3, depth=True, false=0.0))
+    streets = simulate(Grid(seed=3, depth=DepthNoise(), false=0.0))
     sequence_of = {image.id: image.sequence_id for image in streets.images}
     ratios = defaultdict(list)
     for detection, origin in zip(streets.detections, streets.origin_of.tolist(), strict=True):

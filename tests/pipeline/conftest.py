@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kryss.config import MunicipalityConfig, Settings
-from kryss.demo.streets import Grid, Streets, simulate
+from kryss.demo.streets import DepthNoise, Grid, Streets, simulate
 from kryss.model import Detection, Image, PhotoResult, Sighting, StreetObject
 from kryss.pipeline import stages
 from kryss.pipeline.removal import REMOVALS
@@ -83,7 +83,7 @@ class Installation:
 @pytest.fixture(scope="session")
 def streets() -> Streets:
     """Drives around a block. The last goes on as a drive of its own, with the same camera, which nobody has calibrated there."""
-    found = simulate(Grid(blocks=1, sequences=3, depth=True, seed=1))
+    found = simulate(Grid(blocks=1, sequences=3, depth=DepthNoise(), seed=1))
     last = [image.id for image in found.images if image.sequence_id == "drive-0002"]
     later = set(last[len(last) // 2 :])
     number = {image.id: str(100_000 + index) for index, image in enumerate(found.images)}

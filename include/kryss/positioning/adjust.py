@@ -118,8 +118,10 @@ class Linear:
     """(m, 2, 4)"""
 
 
-def linearise(scene: Scene, rows: NDArray[np.intp], state: Array, correction: Array) -> Linear:
-    """Of the sightings ``rows`` against ``state`` (m, 3) under ``correction`` (m, 4)."""
+def linearise(scene: Scene, rows: NDArray[np.intp], state: Array, correction: Array, beyond: Array | float = 0.0) -> Linear:
+    """Of the sightings ``rows`` against ``state`` (m, 3) under ``correction`` (m, 4). ``beyond`` (m,): further variance of
+    their log ranges.
+    """
     offset = state[:, :2] - scene.camera[rows] - correction[:, :2]
     distance = np.maximum(np.hypot(offset[:, 0], offset[:, 1]), NEAREST_M)
     bearing = np.arctan2(offset[:, 0], offset[:, 1]) + correction[:, 2]
@@ -132,7 +134,7 @@ def linearise(scene: Scene, rows: NDArray[np.intp], state: Array, correction: Ar
     )
     own = 1.0 - scene.shared[rows]
     camera = own * (scene.camera_sigma[rows] / distance) ** 2
-    pixel = np.column_stack([scene.own_sigma[rows] ** 2, scene.pixel_sigma[rows] ** 2])
+    pixel = np.column_stack([scene.own_sigma[rows] ** 2 + beyond, scene.pixel_sigma[rows] ** 2])
     turn = np.maximum(scene.bearing_sigma[rows] ** 2 - pixel[:, 1], 0.0)
     variance = pixel + np.column_stack([camera, own * turn + camera])
     by_object = np.zeros((len(rows), 2, 3))
@@ -189,6 +191,15 @@ def scale_prior(scene: Scene, rows: NDArray[np.intp], labels: Codes, count: int)
     return np.where(np.isfinite(sigma), sigma, 1.0)
 
 
+def beyond_prior(scene: Scene, rows: NDArray[np.intp], labels: Codes, scale_sigma: Array) -> Array:
+    """``(m,)`` variance of a sighting's log range that the object's scale (:func:`scale_prior`) does not hold.
+
+    Sightings of one object may have their ranges from different sources, one with a depth and one without, whose shared
+    errors are not the same: what exceeds that of the surest is theirs.
+    """
+    return np.asarray(np.maximum(scene.object_sigma[rows] ** 2 - scale_sigma[labels] ** 2, 0.0))
+
+
 def robust_weight(residual: Array, variance: Array) -> Array:
     """``(m,)`` of two-dimensional residuals."""
     chi2 = (residual**2 / variance).sum(axis=1)
@@ -200,15 +211,17 @@ def estimate(
 ) -> Objects:
     """Each object by itself: ``labels`` (m,) says which of ``count`` objects each of the sightings ``rows`` (m,) shows."""
     prior = np.zeros((count, 3, 3))
-    prior[:, 2, 2] = scale_prior(scene, rows, labels, count) ** -2
+    scale_sigma = scale_prior(scene, rows, labels, count)
+    beyond = beyond_prior(scene, rows, labels, scale_sigma)
+    prior[:, 2, 2] = scale_sigma**-2
     state = first_guess(scene, rows, labels, count, corrections)
     alone = np.bincount(labels, minlength=count)[labels] < 2
     correction = corrections.of(scene, rows)
     weight = np.ones(len(rows))
     normal = prior
-    linear = linearise(scene, rows, state[labels], correction)
+    linear = linearise(scene, rows, state[labels], correction, beyond)
     for _ in range(rounds):
-        linear = linearise(scene, rows, state[labels], correction)
+        linear = linearise(scene, rows, state[labels], correction, beyond)
         weight = np.where(alone, 1.0, robust_weight(linear.residual, _loose(scene, rows, linear)))
         gain = linear.by_object.transpose(0, 2, 1) * (weight[:, None] / linear.variance)[:, None, :]
         normal = sums(gain @ linear.by_object, labels, count) + prior
@@ -256,7 +269,8 @@ def adjust(
     """
     sequences = scene.sequences
     sequence, image = scene.sequence[rows], scene.image[rows]
-    scale = scale_prior(scene, rows, labels, count) ** -2
+    scale_sigma = scale_prior(scene, rows, labels, count)
+    beyond, scale = beyond_prior(scene, rows, labels, scale_sigma), scale_sigma**-2
     pose_prior, photo_prior = pose_sigma(scene) ** -2, _by_photo(scene) ** -2
     photo_sequence = np.zeros(scene.images, dtype=np.int64)
     photo_sequence[scene.image] = scene.sequence
@@ -265,7 +279,7 @@ def adjust(
     first, second = _couples(image)
     for _ in range(rounds):
         current = replace(corrections, value=value, photo=photo)
-        linear = linearise(scene, rows, state[labels], current.of(scene, rows))
+        linear = linearise(scene, rows, state[labels], current.of(scene, rows), beyond)
         weight = np.where(alone, 1.0, robust_weight(linear.residual, linear.pixel))
         precision = weight[:, None] / linear.pixel
         by_photo = linear.by_sequence[:, :, :3]

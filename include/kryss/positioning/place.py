@@ -95,12 +95,13 @@ def place_one(image: Image, trusted: TrustedPose, detection: Detection, region: 
 
 
 def _sighting(view: View, rig: Rig, by_size: Range | None, sources: frozenset[str]) -> Sighting | str:
-    ranges: list[Range | str] = [by_size] if by_size is not None else []
+    # Where nothing is known of its size, that it is one that signs have is still worth as much as many a depth.
+    ranges: list[Range | str] = [by_size if by_size is not None else prior_range(view)]
     if GROUND in sources:
         ranges.append(ground_range(view, rig, by_size))
-    if DEPTH in sources:
+    if DEPTH in sources and (by_size is None or rig.depth_beside_size):
         ranges.append(depth_range(view, rig))
-    found = combined([one for one in ranges if isinstance(one, Range)] or [prior_range(view)], view.focal_sigma)
+    found = combined([one for one in ranges if isinstance(one, Range)], view.focal_sigma)
     if not found.metres <= FARTHEST_M:
         return "too far"
     if found.metres < NEAREST_M:

@@ -6,8 +6,8 @@ height, the horizon, the depth network's scale, the focal length), and what is t
 every source alike and is added once, at the end.
 
 Sources: ``known-size`` (contract sign-sizes 1.6); ``ground``, an object of known mounting height seen from a camera of
-known height at an elevation (contract sign-sizes 1.5); ``depth``, a monocular network's, in the sequence's own scale.
-Where none says anything, ``prior``: a sign of any size.
+known height at an elevation (contract sign-sizes 1.5); ``depth``, a monocular network's, as the sequence's sizes say that it
+is to be read and what it is worth (:mod:`kryss.positioning.depth_error`). Where no size is known, ``prior``: a sign of any size.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kryss.positioning.boxes import View
+from kryss.positioning.depth_error import Codes, DepthError, depth_error
 from kryss.positioning.sizes import extents, mountings
 
 Array = NDArray[np.float64]
@@ -47,6 +48,9 @@ NEAREST_PRIOR_M, FARTHEST_PRIOR_M = 4.0, 60.0
 """Where signs of unknown size can be read."""
 LEAST_USEFUL_SIGMA = 0.7
 """A range less certain than this is none, and its error no longer proportional to it."""
+LEAST_INFORMATION = 0.5
+"""Of a depth, against that of the sizes beside which it is used. With less it can take little off their error, and if sizes are
+twice as good as they are said to be, it adds to it."""
 MOUNTING_ODDS = 10.0
 """By so much the likeliest way of mounting must be likelier than any other before its height is used."""
 
@@ -58,12 +62,8 @@ OBJECT_CELL_DEG = 0.0003
 """Sightings of one class within some thirty metres show one object, when it is asked how many objects speak."""
 FEWEST_OBJECTS = 3
 """With fewer, a low sign cannot be told from a high camera, nor a large one from a far one."""
-DEPTH_SIGMA = 0.15
-"""No monocular network is more exact from box to box."""
-DEPTH_SCALE_SIGMA = 0.1
-"""Sizes of signs err together: a town of small signs."""
-MOST_DEPTH_SPREAD = 0.6
 CONSTANT_DEPTH = 0.02
+"""Spread of log depths: with less, they are one number."""
 SATURATED_PHOTOS = 3
 HUBER_SIGMA = 1.5
 
@@ -95,11 +95,11 @@ class Rig:
     """To add to every rise."""
     covariance: Array
     """(2, 2) of the two."""
-    depth_scale: float | None = None
-    """Metres per unit of depth; None where depth says nothing."""
-    depth_scale_sigma: float = 0.0
-    """Relative."""
-    depth_own_sigma: float = 0.0
+    depth: DepthError | None = None
+    """None where depth says nothing."""
+    depth_beside_size: bool = False
+    """Whether a depth adds enough to a range by known size; of the whole sequence, so that the sightings of an object have
+    their errors from the same sources."""
     saturated_depth: float = math.inf
 
     def height(self, metres: float, rise: float) -> tuple[float, float]:
@@ -167,15 +167,17 @@ def ground_range(view: View, rig: Rig, by_size: Range | None) -> Range | str:
 
 
 def depth_range(view: View, rig: Rig) -> Range | str:
-    """From the depth network, in the sequence's scale. Depth is along the optical axis; of a panorama, along the ray."""
-    metres = raw_depth_m(view)
-    if metres is None:
+    """From the depth network, as the sequence reads it. Depth is along the optical axis; of a panorama, along the ray."""
+    raw = raw_depth_m(view)
+    if raw is None:
         return "no depth"
-    if rig.depth_scale is None:
+    if rig.depth is None:
         return "depth has no scale"
     if view.detection.depth is not None and view.detection.depth >= rig.saturated_depth:
         return "depth is saturated"
-    return Range(metres * rig.depth_scale, 0.0, rig.depth_own_sigma, rig.depth_scale_sigma, DEPTH)
+    log_range, sequence_sigma = rig.depth.log_range(math.log(raw))
+    found = Range(math.exp(log_range), rig.depth.object_sigma, rig.depth.own_sigma, sequence_sigma, DEPTH)
+    return found if found.sigma <= LEAST_USEFUL_SIGMA else "depth says too little"
 
 
 def prior_range(view: View) -> Range:
@@ -223,7 +225,7 @@ def rig_of(sized: Iterable[tuple[View, Range]]) -> Rig:
     """The constants of a sequence from its sightings with ranges by known size, in any order."""
     rows = sorted(sized, key=lambda row: (row[0].detection.image_id, row[0].detection.ordinal, row[0].detection.model_key))
     height_m, horizon, covariance = _camera_height(rows)
-    return Rig(height_m, horizon, covariance, *_depth_scale(rows))
+    return Rig(height_m, horizon, covariance, *_depth_error(rows))
 
 
 def _camera_height(rows: Sequence[tuple[View, Range]]) -> tuple[float, float, Array]:
@@ -235,7 +237,7 @@ def _camera_height(rows: Sequence[tuple[View, Range]]) -> tuple[float, float, Ar
     state = np.array([CAMERA_HEIGHT_M, 0.0])
     prior = np.diag([CAMERA_HEIGHT_SIGMA_M**-2, (HORIZON_SIGMA if rotated else LEVEL_HORIZON_SIGMA) ** -2])
     usable = [(v, r, ways[0]) for v, r in rows if len(ways := mountings(v.detection.class_name)) == 1 and not v.cut]
-    objects = _objects([(v, r) for v, r, _ in usable])
+    objects = len(set(_objects([(v, r) for v, r, _ in usable]).tolist()))
     if objects < FEWEST_OBJECTS:
         return float(state[0]), float(state[1]), np.linalg.inv(prior)
     start = state.copy()
@@ -258,8 +260,8 @@ def _camera_height(rows: Sequence[tuple[View, Range]]) -> tuple[float, float, Ar
     return float(state[0]), float(state[1]), np.linalg.inv(normal)
 
 
-def _depth_scale(rows: Sequence[tuple[View, Range]]) -> tuple[float | None, float, float, float]:
-    """Metres per unit of depth, its relative error, the error of one depth, and the depth at which it saturates."""
+def _depth_error(rows: Sequence[tuple[View, Range]]) -> tuple[DepthError | None, bool, float]:
+    """How depths are to be read, whether they join known sizes, and the depth at which they saturate."""
     with_depth = [(v, r, raw) for v, r in rows if (raw := raw_depth_m(v)) is not None and not v.cut]
     values = np.array([v.detection.depth for v, *_ in with_depth])
     saturated = math.inf
@@ -267,26 +269,24 @@ def _depth_scale(rows: Sequence[tuple[View, Range]]) -> tuple[float | None, floa
         saturated = float(values.max())
         with_depth = [row for row, value in zip(with_depth, values, strict=True) if value < saturated]
     objects = _objects([(v, r) for v, r, _ in with_depth])
-    if objects < FEWEST_OBJECTS or np.std(np.log([raw for *_, raw in with_depth])) < CONSTANT_DEPTH:
-        return None, 0.0, 0.0, saturated
-    ratio = np.array([math.log(r.metres / raw) for _, r, raw in with_depth])
-    middle = float(np.median(ratio))
-    spread = float(1.4826 * np.median(np.abs(ratio - middle)))
+    log_depth = np.log([raw for *_, raw in with_depth])
+    if len(set(objects.tolist())) < FEWEST_OBJECTS or np.std(log_depth) < CONSTANT_DEPTH:
+        return None, False, saturated
+    log_range = np.log([r.metres for _, r, _ in with_depth])
+    shared, own = (np.array([getattr(r, part) for _, r, _ in with_depth]) for part in ("shared_sigma", "own_sigma"))
+    error = depth_error(objects, log_depth, log_range, shared, own)
     of_size = float(np.mean([r.sigma**2 for _, r, _ in with_depth]))
-    if spread > MOST_DEPTH_SPREAD:
-        return None, 0.0, 0.0, saturated
-    own = math.sqrt(max(spread**2 - of_size, DEPTH_SIGMA**2))
-    sigma = math.sqrt(1.57 * (max(spread**2, of_size) / objects) + DEPTH_SCALE_SIGMA**2)
-    return math.exp(middle), sigma, own, saturated
+    return error, error.sigma**2 * LEAST_INFORMATION <= of_size, saturated
 
 
-def _objects(rows: Sequence[tuple[View, Range]]) -> int:
-    """About how many objects the sightings show."""
-    cells = set()
+def _objects(rows: Sequence[tuple[View, Range]]) -> Codes:
+    """(n,) about which object each of the sightings shows."""
+    cells = []
     for view, found in rows:
         pose, bearing = view.trusted.pose, math.radians(view.bearing_deg)
         per_degree = 111_000.0
         lat = pose.lat + found.metres * math.cos(bearing) / per_degree
         east_deg = pose.lon * math.cos(math.radians(pose.lat)) + found.metres * math.sin(bearing) / per_degree
-        cells.add((view.detection.class_name, round(lat / OBJECT_CELL_DEG), round(east_deg / OBJECT_CELL_DEG)))
-    return len(cells)
+        cells.append((view.detection.class_name, round(lat / OBJECT_CELL_DEG), round(east_deg / OBJECT_CELL_DEG)))
+    number = {cell: k for k, cell in enumerate(sorted(set(cells)))}
+    return np.array([number[cell] for cell in cells], dtype=np.int64)

@@ -35,6 +35,12 @@ NO_RANGE = "prior"
 """``Sighting.method`` of one whose range is not known."""
 USUAL_RANGE_M, USUAL_RANGE_SIGMA = 15.0, 0.6
 """What stands in for a range that is not known, with its relative error."""
+DEPTH_PIVOT_M = 15.0
+BEHIND_LOG = 0.7
+"""Mean log of how much farther what is behind an object is than the object."""
+STANDS_OUT = 0.85
+"""As ``kryss.vision.depth.maps`` has it: a depth beyond this share of the background's is the background's."""
+ODD_SIZE = 1.8
 HEADINGS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps east and north from junction to junction."""
 GROUND_M = 40.0
@@ -78,6 +84,23 @@ GPS = PoseNoise("gps", 3.0, 6.0)
 NOISES = {"sfm": SFM, "gps": GPS}
 
 
+@dataclass(frozen=True, slots=True)
+class DepthNoise:
+    """How the depths of a monocular network err; all parts are of its logarithm. Which ones there are is a guess at networks:
+    errors that a box has by itself, and those that an object has in every photo."""
+
+    scale_sigma: float = 0.3
+    """Of the sequence's scale."""
+    own_sigma: float = 0.15
+    object_sigma: float = 0.0
+    """Common to all sightings of an object."""
+    slope: float = 1.0
+    """Of log depth by log range about DEPTH_PIVOT_M; below 1, depths are pressed together."""
+    blended: float = 0.0
+    """Share of what is behind the object in the depth of its box, at DEPTH_PIVOT_M; it grows with the range as boxes shrink.
+    What is behind is farther by a factor of the object's own. A depth that is nearly that of the background is none."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """What to simulate. The defaults are those of the benchmark."""
@@ -101,8 +124,10 @@ class Grid:
     """Times the spread of real sizes that ``sign_sizes.csv`` states."""
     missing_range: float = 0.0
     """Share of sightings whose range is not known."""
-    depth: bool = False
-    """Whether detections have a monocular depth, off by a scale of the sequence (30 %) and its own error (15 %)."""
+    depth: DepthNoise | None = None
+    """How the depths of detections err; None: they have none."""
+    odd_size: float = 0.0
+    """Share of objects whose size is none that its class is known to have: ODD_SIZE times as large or as small."""
     vehicles: int = 0
     """Sequences that for a while follow a vehicle with a sign on it."""
     most_sequences: int = 4
@@ -121,7 +146,7 @@ class Grid:
 
 STREAMS = (
     *("objects", "sizes", "routes", "cameras", "photos", "views", "boxes", "missed", "false", "vehicles", "detector"),
-    *("poses", "missing range"),
+    *("poses", "missing range", "depths", "odd sizes"),
 )
 
 

@@ -12,7 +12,21 @@ from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from kryss.demo.streets.driving import Photos
-from kryss.demo.streets.grid import CLASSES, GPS, GROUND_M, MODEL_KEY, START, Array, Grid, Indices, stream
+from kryss.demo.streets.grid import (
+    BEHIND_LOG,
+    CLASSES,
+    DEPTH_PIVOT_M,
+    GPS,
+    GROUND_M,
+    MODEL_KEY,
+    STANDS_OUT,
+    START,
+    Array,
+    DepthNoise,
+    Grid,
+    Indices,
+    stream,
+)
 from kryss.demo.streets.seeing import Appearances
 from kryss.model import Detection, Image, Pose
 from kryss.positioning.sizes import shape_of
@@ -89,7 +103,7 @@ def record_detections(
         others = _mistakable()[kind[row]]
         if others:
             kind[row] = others[int(rng.integers(len(others)))]
-    depth = _depths(photos, shown, rng) if grid.depth else None
+    depth = _depths(grid.depth, photos, shown, stream(grid, "depths")) if grid.depth else np.full(n, np.nan)
     order = np.lexsort((boxes[:, 0], -score, shown.photo))
     photo = shown.photo[order]
     ordinals = np.arange(n) - np.searchsorted(photo, photo)
@@ -101,17 +115,31 @@ def record_detections(
             CLASSES[kind[row]],
             float(score[row]),
             (float(boxes[row, 0]), float(boxes[row, 1]), float(boxes[row, 2]), float(boxes[row, 3])),
-            None if depth is None else float(depth[row]),
+            None if np.isnan(depth[row]) else float(depth[row]),
         )
         for row, ordinal in zip(order.tolist(), ordinals.tolist(), strict=True)
     ], shown.origin[order]
 
 
-def _depths(photos: Photos, shown: Appearances, rng: Generator) -> Array:
-    """Monocular depth: the distance times a scale of the sequence, with its own error."""
-    distance = np.hypot(shown.x - photos.x[shown.photo], shown.y - photos.y[shown.photo])
-    scale = np.exp(rng.normal(0, 0.3, int(photos.sequence.max()) + 1))[photos.sequence[shown.photo]]
-    return distance * scale * np.exp(rng.normal(0, 0.15, len(distance)))
+def _depths(noise: DepthNoise, photos: Photos, shown: Appearances, rng: Generator) -> Array:
+    """(n,) monocular depth, along the optical axis, of a panorama along the ray; NaN where the network does not tell the object
+    from its background."""
+    offset = np.column_stack([getattr(shown, axis) - getattr(photos, axis)[shown.photo] for axis in ("x", "y", "up")])
+    distance = np.hypot(offset[:, 0], offset[:, 1])
+    rotations = photos.rotations(photos.heading, photos.pitch, photos.roll)[shown.photo]
+    panorama = np.array([camera.projection == "spherical" for camera in photos.cameras])[photos.sequence[shown.photo]]
+    ahead = np.where(panorama, np.linalg.norm(offset, axis=1), np.einsum("nj,nj->n", rotations[:, 2], offset))
+    scale = rng.normal(0, noise.scale_sigma, int(photos.sequence.max()) + 1)[photos.sequence[shown.photo]]
+    # Boxes of nothing and of vehicles are each for themselves.
+    false = shown.origin < 0
+    thing = np.where(false, int(shown.origin.max(initial=-1)) + 1 + np.cumsum(false), shown.origin)
+    of_thing = rng.normal(0, noise.object_sigma, int(thing.max(initial=-1)) + 1)[thing]
+    behind = rng.exponential(BEHIND_LOG, int(thing.max(initial=-1)) + 1)[thing]
+    share = np.minimum(noise.blended * distance / DEPTH_PIVOT_M, 1.0)
+    off = (noise.slope - 1.0) * np.log(distance / DEPTH_PIVOT_M) + share * behind
+    off += scale + of_thing + rng.normal(0, noise.own_sigma, len(distance))
+    lost = (ahead <= 0) | ((noise.blended > 0) & (share * behind > behind + np.log(STANDS_OUT)))
+    return np.where(lost, np.nan, ahead * np.exp(off))
 
 
 @cache

@@ -21,6 +21,7 @@ from kryss.demo.streets.grid import (
     LIMITS,
     NO_ENTRY,
     NO_PARKING,
+    ODD_SIZE,
     PARKING,
     PRIORITY,
     STOP,
@@ -73,6 +74,9 @@ def stand(grid: Grid) -> Objects:
     kind_of = np.array([row[0] for row in rows], dtype=np.intp)
     x, y, up, facing = np.array([row[1:] for row in rows]).T
     high, wide = true_sizes(kind_of, grid.size_spread, stream(grid, "sizes"))
+    rng = stream(grid, "odd sizes")
+    odd = np.where(rng.random(len(rows)) < grid.odd_size, ODD_SIZE ** rng.choice([-1.0, 1.0], len(rows)), 1.0)
+    high, wide = high * odd, wide * odd
     return Objects(kind_of, x, y, up, facing, high, wide)
 
 
