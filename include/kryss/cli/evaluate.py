@@ -122,7 +122,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.no_second_stage:
         if entry.reader is None:
             raise ValueError(f"{model_key(entry)} has no second stage that --no-second-stage could leave out")
-        entry = replace(entry, inference=replace(entry.inference, recogniser=False))
+        # Calibration is that of both stages' score.
+        entry = replace(entry, calibration=None, inference=replace(entry.inference, recogniser=False))
     every = []
     try:
         plain = replace(entry, calibration=None) if options.choose_thresholds else entry

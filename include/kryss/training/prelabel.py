@@ -65,7 +65,8 @@ def run(photos: Sequence[LabelledPhoto], out: Path, finder: str, lights: str = "
     from kryss.vision.registry import resolve
 
     entry = resolve(finder)
-    first_stage = replace(entry, inference=replace(entry.inference, recogniser=False))
+    # Its calibration is that of both stages' score, in which a sure finder without a reader is worth nothing.
+    first_stage = replace(entry, calibration=None, inference=replace(entry.inference, recogniser=False))
     known = set(read(out)) if out.is_file() else set()
     teachers = (load_detector(lights, score_threshold=KEPT_FROM), detector_of(first_stage, score_threshold=KEPT_FROM))
     return write(look(photos, *teachers, known), out)
