@@ -189,7 +189,9 @@ def test_a_reader_learns_from_a_broken_set_only_without_what_is_broken(
     assert "gtsdb 0: photo-missing" in said and "Traceback" not in said
     assert not (tmp_path / "out").exists(), "nothing is begun"
     assert main(reader_command("out", "--skip-bad", data=broken, steps=1)) == 0
-    told = json.loads(capsys.readouterr().out)
+    answer = capsys.readouterr()
+    told = json.loads(answer.out)
+    assert "no --prelabels: signs and lights that the photos show without a label are taken for background" in answer.err
     assert told["left_out"] == {"box-empty": 1, "box-outside": 1, "photo-missing": 1, "unknown-class": 1}
     card = (tmp_path / "out" / "reader.md").read_text()
     assert "6 photos with 3 boxes" in card and "1 unknown-class" in card

@@ -17,6 +17,8 @@ import yaml
 if TYPE_CHECKING:
     from kryss.training.recipe import Recipe
 
+log = logging.getLogger(__name__)
+
 FORMATS = "GTSDB, traffic lights and other COCO sets: the folder with annotations.json and images/, or the annotation file"
 
 SPRITES = "package_signs of npm's mapillary_sprite_source (npm pack mapillary_sprite_source)"
@@ -237,6 +239,14 @@ def _sprites(folder: Path) -> None:
         raise RecipeError(f"--sprites {folder}: no drawings (*.svg) there; it is the folder {SPRITES}")
 
 
+def _warn_of_background(options: argparse.Namespace) -> None:
+    if options.prelabels is None:
+        log.warning(
+            "no --prelabels: signs and lights that the photos show without a label are taken for background "
+            "(./kryss train prelabel finds them)"
+        )
+
+
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     parts = {
@@ -313,6 +323,7 @@ def _detector(options: argparse.Namespace) -> int:
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
     _sprites(options.sprites)
+    _warn_of_background(options)
     with _reading():
         made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
     outcome = train_detector(
@@ -353,6 +364,7 @@ def _reader(options: argparse.Namespace) -> int:
     if options.start:
         recipe = recipe.model_copy(update={"start": options.start})
     _sprites(options.sprites)
+    _warn_of_background(options)
     with _reading():
         made = material(recipe, dict(options.data), options.sprites, options.prelabels, options.skip_bad)
     trained = train_reader(recipe, made, options.out, resume=options.resume, device=options.device)
@@ -406,6 +418,7 @@ def _compose(options: argparse.Namespace) -> int:
     from kryss.training.compose import write_from_folder
 
     _sprites(options.sprites)
+    _warn_of_background(options)
     with _reading():
         print(
             write_from_folder(
