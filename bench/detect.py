@@ -1,6 +1,6 @@
 """Photos a second from JPEG files to detections: the thesis's way, effdet's own loop, ours, and the bare forward pass.
 
-    ./kryss bench detect [--photos DIR] [--model NAME] [--device cpu] [--json FILE] [--report FILE] [--backends]
+    ./kryss bench detect [--photos DIR] [--model NAME] [--device cpu] [--json FILE] [--report FILE] [--depth [NAME] | --backends]
 
 Of one model, on one machine, in one run, in turns; each contestant in a process of its own, so that its memory is its own:
 
@@ -11,7 +11,12 @@ Of one model, on one machine, in one run, in turns; each contestant in a process
 (c) ours: Detector.detect on the files, read anew each time: decoding, views, finder, second stage, merging, thresholds.
 (d) the bare forward pass: (c)'s finder alone in (c)'s library, precision, batch and number of streams, on inputs that lie ready
     in memory; nothing is read, decoded, suppressed or read a second time.
-(e) as (d), and the second stage's bare forward pass for as many crops as (c) had it read: what our model costs without the rest.
+(e) as (d), and the second stage's bare forward pass for as many crops as (c) had it read, in its batches: what our whole model
+    (it is both networks) costs without the rest.
+
+--depth: of a depth model instead (default: kryss-depth)
+(f) DepthModel.measure on the files, read anew each time: reading, decoding, resizing, network, the median of one box.
+(g) its bare forward pass: the network alone in (f)'s library, precision and number of streams, on inputs that lie ready.
 
 All see the same pixels: the size of (c)'s input for the photo. Loading and the first photos, which compile, are not counted.
 --backends: processor time of a forward pass of the finder by library and precision instead (int8 where nncf is installed,
@@ -58,6 +63,10 @@ CONTESTANTS = {
     "c": "(c) ours",
     "d": "(d) bare forward pass of our finder",
     "e": "(e) bare forward passes of our finder and our reader",
+}
+DEPTH_CONTESTANTS = {
+    "f": "(f) our depth",
+    "g": "(g) bare forward pass of its network",
 }
 
 
@@ -211,6 +220,43 @@ def bare(entry: Weights, paths: list[Path], device: str, reads: bool = False) ->
     return turn
 
 
+def our_depth(entry: Weights, paths: list[Path], device: str) -> Callable[[list[Path]], int]:
+    from kryss.vision.depth import DepthModel, PhotoBoxes
+    from kryss.vision.depth.families import family
+
+    model = DepthModel(entry, *family(entry))
+
+    def turn(some: list[Path]) -> int:
+        asked = (PhotoBoxes(path.name, path.read_bytes, [(600.0, 400.0, 640.0, 440.0)]) for path in some)
+        return sum(depth.metres is not None for _, depths in model.measure(asked) for depth in depths)
+
+    return turn
+
+
+def bare_depth(entry: Weights, paths: list[Path], device: str) -> Callable[[list[Path]], int]:
+    from kryss.vision.depth.families import family, kryss_run
+    from kryss.vision.depth.network import input_size
+    from kryss.vision.photo import read_photo
+
+    if entry.family != "kryss-depth":
+        raise SystemExit(f"{model_key(entry)}: only of the family kryss-depth the network can be run alone")
+    made, run = family(entry), kryss_run(entry)
+    from PIL import Image
+
+    def ready(path: Path) -> np.ndarray:
+        pixels = read_photo(path.read_bytes(), None, made.needed_side).pixels
+        size = input_size(pixels.shape[1], pixels.shape[0], int(entry.options["pixels"]))
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+    inputs = {path: ready(path) for path in paths}
+
+    def turn(some: list[Path]) -> int:
+        with ThreadPoolExecutor(made.streams) as pool:
+            return len(list(pool.map(run, [inputs[path] for path in some])))
+
+    return turn
+
+
 def reader_passes(entry: Weights, paths: list[Path], device: str) -> dict[Path, list[int]]:
     """The batches in which our second stage's network reads each photo's crops."""
     from kryss.vision.recognise import Reader
@@ -249,6 +295,8 @@ MAKERS: dict[str, Callable[[Weights, list[Path], str], Callable[[list[Path]], in
     "c": ours,
     "d": bare,
     "e": lambda entry, paths, device: bare(entry, paths, device, reads=True),
+    "f": our_depth,
+    "g": bare_depth,
 }
 
 
@@ -280,6 +328,7 @@ def race(keys: list[str], options: argparse.Namespace) -> dict[str, dict[str, fl
     """All contestants get ready, then take turns, so that a slow minute of the machine hits all of them."""
     command = [sys.executable, str(Path(__file__)), "--photos", str(options.photos), "--model", options.model]
     command += ["--device", options.device, "--number", str(options.number)]
+    titles = CONTESTANTS | DEPTH_CONTESTANTS
     running = {}
     for key in keys:
         process = subprocess.Popen(
@@ -289,7 +338,7 @@ def race(keys: list[str], options: argparse.Namespace) -> dict[str, dict[str, fl
     for key, process in running.items():
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{CONTESTANTS[key]} did not get ready")
+            raise SystemExit(f"{titles[key]} did not get ready")
     turns: dict[str, list[dict[str, float]]] = {key: [] for key in keys}
     for number in range(options.turns):
         for key, process in running.items():
@@ -298,7 +347,7 @@ def race(keys: list[str], options: argparse.Namespace) -> dict[str, dict[str, fl
             process.stdin.flush()
             turns[key].append(json.loads(process.stdout.readline()))
             rate = turns[key][-1]["photos"] / turns[key][-1]["seconds"]
-            print(f"turn {number + 1} {CONTESTANTS[key]}: {rate:.2f} photos/s", file=sys.stderr, flush=True)
+            print(f"turn {number + 1} {titles[key]}: {rate:.2f} photos/s", file=sys.stderr, flush=True)
     for process in running.values():
         process.communicate()
     return {key: {name: statistics.median(one[name] for one in told) for name in told[0]} for key, told in turns.items()}
@@ -308,18 +357,22 @@ def report(results: dict[str, dict[str, float]], options: argparse.Namespace) ->
     entry = resolve(options.model)
     rates = {key: one["photos"] / one["seconds"] for key, one in results.items()}
     cpu = next((line.split(":")[1].strip() for line in cpu_info() if line.startswith("model name")), platform.processor())
+    titles, rivals = (DEPTH_CONTESTANTS, "g") if options.depth else (CONTESTANTS, "ade")
+    way = "" if options.depth else f", {entry.inference.backend} {entry.inference.precision}"
     lines = [
         f"{datetime.now(UTC).date().isoformat()}: {device_name(options.device)}{os.cpu_count()} cores ({cpu}).",
-        f"{model_key(entry)}, {entry.inference.backend} {entry.inference.precision}, {threads()} streams; "
+        f"{model_key(entry)}{way}, {threads()} streams; "
         f"{int(next(iter(results.values()))['photos'])} photos a turn, median of {options.turns} turns.",
         "",
-        "| | photos/s | s a photo | processor s a photo | to (a) | to (d) | to (e) | peak memory MB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| | photos/s | s a photo | processor s a photo |"
+        + "".join(f" to ({other}) |" for other in rivals)
+        + " peak memory MB |",
+        "|---|---:|---:|---:|" + "---:|" * (len(rivals) + 1),
     ]
     for key, one in results.items():
-        ratios = [f"{rates[key] / rates[other]:.2f}" if other in rates else "" for other in "ade"]
+        ratios = [f"{rates[key] / rates[other]:.2f}" if other in rates else "" for other in rivals]
         lines.append(
-            f"| {CONTESTANTS[key]} | {rates[key]:.2f} | {1 / rates[key]:.3f} | {one['cpu_s'] / one['photos']:.3f} | "
+            f"| {titles[key]} | {rates[key]:.2f} | {1 / rates[key]:.3f} | {one['cpu_s'] / one['photos']:.3f} | "
             + " | ".join(ratios)
             + f" | {one['peak_mb']:,.0f} |"
         )
@@ -417,11 +470,12 @@ def main() -> int:
     add("--model", default="kryss-street-lite0", help="of family effdet (default: the one that ships)")
     add("--device", default="cpu", help="as torch names it: cpu, cuda (default cpu)")
     add("--turns", type=int, default=3, metavar="N", help="of each contestant, one after the other (default 3)")
-    add("--only", nargs="+", choices=list(CONTESTANTS), metavar="KEY", help=", ".join(CONTESTANTS))
+    add("--only", nargs="+", choices=list(MAKERS), metavar="KEY", help=", ".join(MAKERS))
+    add("--depth", nargs="?", const="kryss-depth", metavar="NAME", help="of a depth model instead (default: kryss-depth)")
     add("--backends", action="store_true", help="compare libraries and precisions of the finder on a CPU instead")
     add("--json", type=Path, metavar="FILE", help="write the figures")
     add("--report", type=Path, metavar="FILE", help="write the table as Markdown")
-    add("--contest", choices=list(CONTESTANTS), help=argparse.SUPPRESS)
+    add("--contest", choices=list(MAKERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contest:
         contest(options.contest, options.model, options.device, options.photos, options.number)
@@ -429,7 +483,10 @@ def main() -> int:
     if options.backends:
         text = backends(options)
     else:
-        results = race([key for key in CONTESTANTS if not options.only or key in options.only], options)
+        if options.depth:
+            options.model = options.depth
+        rivals = DEPTH_CONTESTANTS if options.depth else CONTESTANTS
+        results = race([key for key in rivals if not options.only or key in options.only], options)
         text = report(results, options)
         if options.json:
             options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

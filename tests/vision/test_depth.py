@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kryss.model import Box
-from kryss.vision.depth import BoxDepth, DepthMap, DepthModel, DepthUnavailable, PhotoBoxes, box_depth, load_depth, map_fault
+from kryss.vision.depth import (
+    BoxDepth,
+    DepthMap,
+    DepthModel,
+    DepthUnavailable,
+    PhotoBoxes,
+    box_depth,
+    families,
+    load_depth,
+    map_fault,
+)
 from kryss.vision.depth.maps import BACKGROUND, FAR_LIMIT, FLAT_MAP, NO_PIXEL, SATURATED_MAP, SKY, WIDE, inner_cells
 from kryss.vision.photo import read_photo
 from kryss.vision.registry import resolve
@@ -229,6 +239,18 @@ def test_ours_scales_with_the_focal_length() -> None:
     assert np.allclose(two, 2 * one, rtol=1e-5)
     assert np.array_equal(unknown, usual)
     assert one.shape[1] / one.shape[0] == pytest.approx(4 / 3, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64)])
+def test_openvino_computes_the_depth_that_torch_computes(size: tuple[int, int]) -> None:
+    torch = pytest.importorskip("torch")
+    entry = resolve("kryss-depth")
+    photo = np.kron(
+        np.random.default_rng(2).integers(0, 255, (size[0] // 8, size[1] // 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
+    )
+    mine, expected = families._kryss_on_openvino(entry)(photo), families._kryss_on_torch(entry, torch.device("cpu"))(photo)
+    assert mine.shape == expected.shape == (2, size[0] // 2, size[1] // 2)
+    assert np.allclose(mine, expected, atol=2e-3) and expected[0].std() > 0.1
 
 
 def test_the_same_photo_has_the_same_depth_whatever_comes_with_it() -> None:

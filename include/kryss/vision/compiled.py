@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,9 @@ def _converted(module: Any, example: Sequence[int], free: Sequence[int]) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # What is traced as a constant is meant to be one: ``free`` says what may vary.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         traced = TorchScriptPythonDecoder(module, example_input=torch.zeros(tuple(example), dtype=torch.uint8))
     frontend = FrontEndManager().load_by_framework("pytorch")
     made = frontend.convert(frontend.load(traced))

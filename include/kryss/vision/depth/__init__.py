@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from kryss.model import Box
+from kryss.vision import stream
 from kryss.vision.depth.families import DepthUnavailable, Estimate, family
 from kryss.vision.depth.maps import BoxDepth, DepthMap, box_depth, map_fault
 from kryss.vision.photo import Photo, UnreadablePhoto, read_photo
@@ -23,8 +22,8 @@ __all__ = ["BoxDepth", "DepthMap", "DepthModel", "DepthUnavailable", "PhotoBoxes
 
 log = logging.getLogger(__name__)
 
-READERS, AHEAD = 2, 8
-"""Threads that read and decode, and photos that may wait for the network."""
+READERS = 2
+"""Threads that read and decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,9 @@ class PhotoBoxes:
 class DepthModel:
     """One depth model, ready. Make it with ``load_depth``."""
 
-    def __init__(self, entry: Weights, estimate: Estimate, needed_side: int) -> None:
+    def __init__(self, entry: Weights, estimate: Estimate, needed_side: int, streams: int = 1) -> None:
         self.model_key = model_key(entry)
-        self._estimate, self._needed_side = estimate, needed_side
+        self._estimate, self._needed_side, self._streams = estimate, needed_side, streams
 
     def depth_map(self, photo: Photo, focal: float | None = None) -> DepthMap:
         """Of a decoded photo; ``focal``: its focal length over its longer side."""
@@ -55,15 +54,22 @@ class DepthModel:
     def measure(self, photos: Iterable[PhotoBoxes]) -> Iterator[tuple[str, list[BoxDepth]]]:
         """The depth of every box, photo by photo in the given order; photos without boxes are not read. A photo that cannot
         be read has its reason at every box."""
-        wanted = (photo for photo in photos if photo.boxes)
-        with ThreadPoolExecutor(READERS, "depth") as pool:
-            waiting: deque[tuple[PhotoBoxes, Future[Photo]]] = deque()
-            for photo in islice(wanted, AHEAD):
-                waiting.append((photo, pool.submit(self._read, photo)))
-            while waiting:
-                photo, future = waiting.popleft()
-                yield photo.image_id, self._boxes(photo, future)
-                waiting.extend((later, pool.submit(self._read, later)) for later in islice(wanted, 1))
+        told: deque[PhotoBoxes] = deque()
+
+        def wanted() -> Iterator[tuple[str, PhotoBoxes]]:
+            for photo in photos:
+                if photo.boxes:
+                    told.append(photo)
+                    yield photo.image_id, photo
+
+        work = stream.Work(self._read, lambda one: one[1].pixels.shape, self._look, 1, self._streams)
+        for image_id, outcome in stream.run(wanted(), work, stream.Workers("threads", READERS)):
+            photo = told.popleft()
+            if isinstance(outcome, ValueError):
+                log.warning("photo %s: no depth: bad-photo: %s", image_id, outcome)
+                yield image_id, [BoxDepth(None, f"bad-photo: {outcome}")] * len(photo.boxes)
+            else:
+                yield image_id, outcome
 
     def median_depth(
         self, body: bytes, boxes: Sequence[Box], original_size: tuple[int, int] | None = None, focal: float | None = None
@@ -72,17 +78,17 @@ class DepthModel:
         measured = self.measure([PhotoBoxes("", lambda: body, boxes, original_size, focal)])
         return [found.metres for _, depths in measured for found in depths]
 
-    def _read(self, photo: PhotoBoxes) -> Photo:
-        return read_photo(photo.read(), photo.original_size, self._needed_side)
-
-    def _boxes(self, photo: PhotoBoxes, future: Future[Photo]) -> list[BoxDepth]:
+    def _read(self, photo: PhotoBoxes) -> tuple[PhotoBoxes, Photo]:
         try:
-            read = future.result()
-        except (UnreadablePhoto, OSError) as error:
-            log.warning("photo %s: no depth: bad-photo: %s", photo.image_id, error)
-            return [
-                BoxDepth(None, f"bad-photo: {error}" if isinstance(error, UnreadablePhoto) else "bad-photo: cannot be read")
-            ] * len(photo.boxes)
+            body = photo.read()
+        except OSError as error:
+            raise UnreadablePhoto("cannot be read") from error
+        return photo, read_photo(body, photo.original_size, self._needed_side)
+
+    def _look(self, read: Sequence[tuple[PhotoBoxes, Photo]]) -> list[list[BoxDepth]]:
+        return [self._boxes(*one) for one in read]
+
+    def _boxes(self, photo: PhotoBoxes, read: Photo) -> list[BoxDepth]:
         found = self.depth_map(read, photo.focal)
         fault = map_fault(found)
         return [BoxDepth(None, fault) if fault else box_depth(found, box, read.original_size) for box in photo.boxes]
