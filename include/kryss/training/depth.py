@@ -151,15 +151,9 @@ def loss_parts(output: Tensor, batch: Batch, teacher: Tensor | None) -> dict[str
     parts["far"] = functional.binary_cross_entropy_with_logits(logit[told], far[told].float())
     zero = output.sum() * 0
     parts["sign"] = _robust(error, torch.from_numpy(batch.sign) * known) if batch.sign.any() else zero
-    parts["road"] = zero
-    shapes = []
-    for i in range(k, len(log_depth)):
-        at = torch.from_numpy(~np.isnan(batch.road[i]))
-        if at.sum() > 50:
-            off = log_depth[i][at] - torch.from_numpy(batch.road[i])[at]
-            shapes.append(_robust(off - off.median().detach(), torch.ones_like(off)))
-    if shapes:
-        parts["road"] = torch.stack(shapes).mean()
+    road = torch.from_numpy(np.nan_to_num(batch.road))
+    is_road = torch.from_numpy(~np.isnan(batch.road))
+    parts["road"] = _robust(log_depth - road, is_road.float()) if is_road.any() else zero
     parts["mirror"] = zero
     if teacher is not None and len(teacher):
         near = teacher[:, 1] < 0

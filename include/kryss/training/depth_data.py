@@ -1,9 +1,9 @@
 """What the depth network learns from: rendered streets with true depth, and real photos of which a little is known.
 
 Of a real photo with labelled signs three things are known without any lidar: a sign of usual size that is so many pixels
-high is so many canonical metres away, whatever the lens; the road just ahead of a car is a plane, so its depth falls as 1
-/ (row - horizon); and a white or blue glare at the top of the picture is sky. Nothing else of real photos is told, and no
-other network teaches.
+high is so many canonical metres away, whatever the lens; the road just ahead of a car is a plane below a camera of
+known height, whatever the lens; and a white or blue glare at the top of the picture is sky. Nothing else of real photos
+is told, and no other network teaches.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from kryss.training.data import LabelledPhoto
 from kryss.training.rendered import Rendering, Streets
 from kryss.vision.depth.network import CANONICAL_FOCAL_PX, FARTHEST_M
 
-HORIZON = 0.65
-"""Of the height of GTSDB's photos, whose camera is fixed in its car."""
+HORIZON, CAMERA_HEIGHT_M = 0.637, 1.2
+"""Of GTSDB's photos, whose camera is fixed in its car: where the horizon lies (share of the height), and how high the camera is.
+Least squares over 714 labelled signs of usual size and mounting height give 0.642 and 1.0 m, with a wide error; a dash is 1.2 m
+high at least. Without a height the scale of real roads is free, and wanders to three times the truth."""
 ROAD_TOP, ROAD_HALF = 0.80, 0.16
 """The road ahead is bare below this share of the height, and so far (share of the width) to both sides of the middle."""
 SKY_BRIGHT, SKY_BOTTOM = 222, 0.4
@@ -42,7 +44,7 @@ class Batch:
     far: np.ndarray
     """(n, h/2, w/2) int8: 1 sky or too far, 0 not, -1 not known"""
     road: np.ndarray
-    """(n, h/2, w/2) float32: log of 1 / (row - horizon) where there is road, NaN elsewhere: depth up to a factor"""
+    """(n, h/2, w/2) float32: log of the canonical depth of a photo's road, NaN elsewhere"""
     sign: np.ndarray
     """(n, h/2, w/2) float32: each sign's and signal's share of its own cells, 0 elsewhere; those of one sign sum to 1"""
     rendered: int
@@ -108,7 +110,8 @@ def real_photo(
     sign = np.zeros(y.shape, np.float32)
     far = np.full(y.shape, -1, np.int8)
     is_road = (y > ROAD_TOP * whole.height) & (np.abs(x / whole.width - 0.5) < ROAD_HALF)
-    road[is_road] = -np.log(y[is_road] - HORIZON * whole.height)
+    below = (y[is_road] - HORIZON * whole.height) * scale
+    road[is_road] = np.log(CANONICAL_FOCAL_PX * CAMERA_HEIGHT_M / below)
     far[is_road] = 0
     pixels = np.asarray(plain)
     far[(pixels[::2, ::2].min(2) > SKY_BRIGHT) & (y < SKY_BOTTOM * whole.height)] = 1
