@@ -503,6 +503,8 @@ function showDetail(again = false) {
     return;
   }
   if (!again) sheet("half");
+  // What comes later (evidence, history) draws the panel anew under whoever has arrived in it.
+  const isWithin = box.contains(document.activeElement);
   const on = { close, object: (id) => choose(id), area: (id) => chooseArea(id) };
   const i = state.object ? data.ids.indexOf(state.object) : -1;
   if (state.area) {
@@ -529,11 +531,8 @@ function showDetail(again = false) {
     const cameras = sightings.map((item) => item?.camera).filter((place) => Number.isFinite(place?.[0]) && Number.isFinite(place?.[1]));
     map?.select({ id: state.object, lon: data.lon[i], lat: data.lat[i], major: data.major[i], minor: data.minor[i], azimuth: data.azimuth[i], radius: data.err[i], cameras });
   }
-  if (!again) {
-    box.scrollTop = 0;
-    const title = box.querySelector("h2");
-    title?.focus({ preventScroll: true });
-  }
+  if (!again) box.scrollTop = 0;
+  if (!again || isWithin) box.querySelector("h2")?.focus({ preventScroll: true });
 }
 
 const missing = (text) => make("div.head", {}, make("div", {}, make("h2", { tabindex: "-1" }, "Not found"), make("p.quiet", {}, text)), make("button.icon.close", { type: "button", "aria-label": "Close details", onclick: close }, "×"));
