@@ -1,6 +1,6 @@
 """How well objects are placed: every method on every set of data, in one table.
 
-    ./kryss bench positions [--quick] [--only DATA ...] [--leave-one-out] [--json FILE] [--report FILE]
+    ./kryss bench positions [--quick] [--only DATA ...] [--leave-one-out] [--depths [NETWORK ...]] [--json FILE] [--report FILE]
 
 Precision, recall and F1 are one to one whatever the classes (score_positions.py); errors are one to one within 15 m, class
 by class. `confirmed` are objects that three or more photos show as their class and whose stated radius is at most 10 m;
@@ -51,6 +51,7 @@ from kryss.positioning.fuse import fuse  # noqa: E402
 from kryss.positioning.place import FARTHEST_M, place  # noqa: E402
 from kryss.positioning.poses import TrustedPose, trusted_poses  # noqa: E402
 from kryss.positioning.ranges import ALL_SOURCES  # noqa: E402
+from kryss.positioning.sizes import object_size  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
 TOWN = ROOT / "include" / "kryss" / "demo" / "areas" / "town"
@@ -59,6 +60,20 @@ DUPLICATE_M = 4.0
 CLUSTER_M = 6.0
 AVENUE_SIGHTINGS = 8_000
 SCALES = (10_000, 100_000, 1_000_000)
+DEPTHS = {
+    "no depth": None,
+    "a good network (8 % an object, 8 % a box)": DepthNoise(own_sigma=0.08, object_sigma=0.08),
+    "15 % a box": DepthNoise(),
+    "bad: 35 % an object, 12 % a box, slope 0.75": DepthNoise(own_sigma=0.12, object_sigma=0.35, slope=0.75),
+    "bad: blended with the background": DepthNoise(own_sigma=0.12, object_sigma=0.1, slope=0.9, blended=0.35),
+}
+"""Networks that there could be; the scale of each drive is off by 30 % with all of them."""
+SIZELESS = {
+    "information--parking--g1": "information--general-directions--g1",
+    "regulatory--no-parking--g1": "information--highway--g1",
+    "information--pedestrians-crossing--g1": "information--street-name--g1",
+}
+"""Simulated classes, and those without a usual size as which they pass to see what depth does for these."""
 LEAST_VISIBLE = 0.5
 """Of an object in a photo of the town, for its box to count as one that a detector would draw."""
 
@@ -418,6 +433,84 @@ def leave_one_out(names: Sequence[str], seeds: Sequence[int]) -> list[Row]:
     return rows
 
 
+def depth_choices(names: Sequence[str], seeds: Sequence[int], networks: Sequence[str]) -> list[Row]:
+    """What depths do to objects of known size and to the others: simulated networks in the streets, real ones in the town."""
+    rows = []
+    for name in names:
+        if name in ("sfm", "gps"):
+            sets = {kind: [with_sizeless(simulated_depth(name, seed, noise)) for seed in seeds] for kind, noise in DEPTHS.items()}
+        elif name == "town":
+            exact = town()
+            sets = {"no depth": [exact], "true depth": [replace(exact, detections=exact.depths or [])]}
+            sets |= {network: [replace(exact, detections=network_depths(exact, network))] for network in networks}
+        else:
+            continue
+        for kind, sets_of_data in sets.items():
+            say(f"{DATA[name][0]}: {kind}")
+            found = [kryss(data) for data in sets_of_data]
+            for title, sized in (("usual size", True), ("no usual size", False)):
+                scores = [score_of_classes(*pair, sized) for pair in zip(sets_of_data, found, strict=True)]
+                if sum(one.found[0].truth for one in scores):
+                    figures = row_of([Measured(one, math.nan, math.nan) for one in scores])
+                    rows.append({"data": f"{DATA[name][0]}, {title}", "method": kind, **figures})
+    return rows
+
+
+def simulated_depth(noise: str, seed: int, depth: DepthNoise | None) -> Data:
+    streets = simulate(Grid(noise=noise, seed=seed, depth=depth))  # type: ignore[arg-type]
+    images = {image.id: image for image in streets.images}
+    return Data(
+        *(noise, truth_of(streets), images, streets.detections, stated_poses(streets)),
+        origins=origins_of(streets),
+        origin_of=streets.origin_by_key(),
+    )
+
+
+def with_sizeless(data: Data) -> Data:
+    """The same with classes that have no usual size in place of SIZELESS."""
+
+    def renamed(rows: Sequence[Any]) -> list[Any]:
+        return [replace(one, class_name=SIZELESS.get(one.class_name, one.class_name)) for one in rows]
+
+    return replace(
+        data, truth=renamed(data.truth), detections=renamed(data.detections), origins=renamed(data.origins or data.truth)
+    )
+
+
+def network_depths(data: Data, network: str) -> list[Detection]:
+    """The detections of the town with what a network says of its photos."""
+    from kryss.vision.depth import PhotoBoxes, load_depth
+
+    model = load_depth(network)
+    boxes: dict[str, list[Detection]] = defaultdict(list)
+    for one in data.detections:
+        boxes[one.image_id].append(one)
+    asked = [
+        PhotoBoxes(
+            image_id,
+            (TOWN / "photos" / f"{image_id}.jpg").read_bytes,
+            [one.box for one in boxes[image_id]],
+            (data.images[image_id].width, data.images[image_id].height),
+            (data.images[image_id].camera_parameters or (None,))[0],
+        )
+        for image_id in sorted(boxes)
+    ]
+    return [
+        replace(one, depth=depth.metres)
+        for image_id, depths in model.measure(asked)
+        for one, depth in zip(boxes[image_id], depths, strict=True)
+    ]
+
+
+def score_of_classes(data: Data, found: Sequence[Estimate], sized: bool) -> Score:
+    """The score of the objects whose class has a usual size, or of the others."""
+
+    def wanted(one: Estimate | Truth) -> bool:
+        return (one.class_name is not None and object_size(one.class_name) is not None) == sized
+
+    return score([one for one in found if wanted(one)], [one for one in data.truth if wanted(one)], data.origins)
+
+
 def scaling() -> list[Row]:
     """Processor seconds and memory of fusion by the number of sightings, each in a fresh process."""
     rows: list[Row] = []
@@ -525,6 +618,12 @@ def parsed() -> argparse.Namespace:
         "--only", nargs="+", choices=[*DATA, "scaling"], metavar="DATA", help=f"some of: {', '.join([*DATA, 'scaling'])}"
     )
     parser.add_argument("--leave-one-out", action="store_true", help="also what each source of range contributes")
+    parser.add_argument(
+        "--depths",
+        nargs="*",
+        metavar="NETWORK",
+        help="only: what depths do, simulated in the streets, of these networks of the registry in the town",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument("--fuse", type=int, metavar="N", help="only fuse N simulated sightings and print what it cost")
@@ -540,16 +639,20 @@ def main() -> int:
     names = options.only or [name for name in DATA if not (options.quick and name == "town-detector")]
     names = [name for name in DATA if name in names]
     seeds = SEEDS[:1] if options.quick else SEEDS
-    results = {"methods": compare(names, seeds)}
+    results = {"methods": compare(names, seeds) if options.depths is None else []}
+    if options.depths is not None:
+        results["depths"] = depth_choices(names, seeds, options.depths)
     if options.leave_one_out:
         results["sources"] = leave_one_out(names, seeds)
-    if "scaling" in options.only if options.only else not options.quick:
+    if "scaling" in options.only if options.only else not options.quick and options.depths is None:
         results["scaling"] = scaling()
     tables = []
     if results["methods"]:
         tables.append(comparison_table(results["methods"], "method"))
     if results.get("sources"):
         tables.append(comparison_table(results["sources"], "sources of range"))
+    if results.get("depths"):
+        tables.append(comparison_table(results["depths"], "depth"))
     if results.get("scaling"):
         tables.append(scaling_table(results["scaling"]))
     text = "\n".join(tables)

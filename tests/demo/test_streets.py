@@ -199,18 +199,52 @@ def test_a_sign_on_a_vehicle_keeps_its_distance_to_the_camera() -> None:
     assert len(still.detections) == len(streets.detections) - len(rows)
 
 
-def test_depths_have_a_scale_of_their_sequence() -> None:
-    streets = simulate(Grid(seed=3, depth=DepthNoise(), false=0.0))
-    sequence_of = {image.id: image.sequence_id for image in streets.images}
-    ratios = defaultdict(list)
+def depth_errors(noise: DepthNoise) -> list[tuple[str, int, float]]:
+    """Sequence, object and log error of each depth; along the optical axis, of panoramas along the ray."""
+    streets = simulate(Grid(seed=3, depth=noise, false=0.0))
+    images = {image.id: image for image in streets.images}
+    found = []
     for detection, origin in zip(streets.detections, streets.origin_of.tolist(), strict=True):
-        x, y, *_ = streets.true_poses[detection.image_id]
-        thing = streets.truth[origin]
-        assert detection.depth is not None
-        ratios[sequence_of[detection.image_id]].append(np.log(detection.depth / np.hypot(thing.x - x, thing.y - y)))
+        x, y, up, heading_deg = streets.true_poses[detection.image_id]
+        image, thing = images[detection.image_id], streets.truth[origin]
+        if detection.depth is not None:
+            away, heading = (thing.x - x, thing.y - y, thing.height_m - up), np.radians(heading_deg)
+            ahead = np.linalg.norm(away) if image.is_pano else away[0] * np.sin(heading) + away[1] * np.cos(heading)
+            # The camera's tilt, which is left out here, matters for what is beside it.
+            if ahead > 0.5 * np.linalg.norm(away):
+                found.append((image.sequence_id, origin, float(np.log(detection.depth / ahead))))
+    assert len(found) > 0.7 * len(streets.detections)
+    return found
+
+
+def test_depths_have_a_scale_of_their_sequence() -> None:
+    ratios = defaultdict(list)
+    for sequence, _, error in depth_errors(DepthNoise()):
+        ratios[sequence].append(error)
     many = [np.array(values) for values in ratios.values() if len(values) > 20]
     assert np.median([values.std() for values in many]) == pytest.approx(0.15, abs=0.03)
     assert np.std([values.mean() for values in many]) == pytest.approx(0.3, abs=0.12)
+
+
+def test_depths_of_an_object_may_err_alike() -> None:
+    errors = defaultdict(list)
+    for _, origin, error in depth_errors(DepthNoise(scale_sigma=0.0, own_sigma=0.05, object_sigma=0.4)):
+        errors[origin].append(error)
+    many = [np.array(values) for values in errors.values() if len(values) > 3]
+    assert np.std([values.mean() for values in many]) == pytest.approx(0.4, abs=0.06)
+    assert np.median([values.std() for values in many]) < 0.1
+
+
+def test_depths_blended_with_the_background_are_too_far_and_some_are_refused() -> None:
+    noise = DepthNoise(scale_sigma=0.0, own_sigma=0.0, blended=0.35)
+    detections = simulate(Grid(seed=3, depth=noise)).detections
+    assert 0.2 < np.mean([one.depth is None for one in detections]) < 0.8
+    exact = {
+        (one.image_id, one.ordinal): one.depth for one in simulate(Grid(seed=3, depth=replace(noise, blended=0.0))).detections
+    }
+    told = [(one.depth, exact[one.image_id, one.ordinal]) for one in detections if one.depth is not None]
+    assert all(depth >= true for depth, true in told if true is not None)
+    assert np.mean([np.log(depth / true) for depth, true in told if true is not None]) > 0.1
 
 
 def test_the_table_for_locate_has_the_cameras_and_leaves_unknown_ranges_empty(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from kryss.positioning.adjust import NEAREST_M, Corrections, Objects, estimate, linearise, sums
+from kryss.positioning.adjust import NEAREST_M, Corrections, Objects, estimate, linearise, scale_prior, sums
 from kryss.positioning.table import Array, Codes, Scene
 
 NEIGHBOURS = 10
@@ -273,9 +273,7 @@ def _log_bayes(scene: Scene, clusters: Clusters, corrections: Corrections, a: Co
     gain = np.zeros(len(a))
     single = clusters.size[other] == 1
     rows = clusters.first[other[single]]
-    gain[single] = log_fit(
-        scene, rows, clusters.objects.state[sure[single]], known[sure[single]], corrections, density[single], drives
-    )
+    gain[single] = log_fit(scene, rows, clusters, sure[single], known[sure[single]], corrections, density[single], drives)
     many = ~single
     apart = clusters.objects.state[sure[many], :2] - clusters.objects.state[other[many], :2]
     spread = known[sure[many]][:, :2, :2] + known[other[many]][:, :2, :2]
@@ -284,11 +282,21 @@ def _log_bayes(scene: Scene, clusters: Clusters, corrections: Corrections, a: Co
 
 
 def log_fit(
-    scene: Scene, rows: Rows, state: Array, known: Array, corrections: Corrections, density: Array, drives: bool
+    scene: Scene,
+    rows: Rows,
+    clusters: Clusters,
+    what: Codes,
+    known: Array,
+    corrections: Corrections,
+    density: Array,
+    drives: bool,
 ) -> Array:
-    """``(m,)`` log Bayes factor that each sighting shows the object with ``state`` (m, 3) and covariance ``known`` (m, 3, 3)."""
-    sequence = scene.sequence[rows]
-    linear = linearise(scene, rows, state, corrections.of(scene, rows))
+    """``(m,)`` log Bayes factor that each sighting shows the cluster ``what`` (m,), of covariance ``known`` (m, 3, 3)."""
+    sequence, state = scene.sequence[rows], clusters.objects.state[what]
+    # A range with a depth and one without do not err alike: the scale of the object is not the sighting's.
+    scale_sigma = scale_prior(scene, clusters.rows, clusters.labels, clusters.count)[what]
+    beyond = np.abs(scene.object_sigma[rows] ** 2 - scale_sigma**2)
+    linear = linearise(scene, rows, state, corrections.of(scene, rows), beyond)
     noise = linear.by_object @ known @ linear.by_object.transpose(0, 2, 1)
     noise[:, range(2), range(2)] += linear.pixel
     by_photo = linear.by_sequence[:, :, :3]
@@ -332,7 +340,7 @@ def reassign(scene: Scene, clusters: Clusters, corrections: Corrections, *, driv
     pair = np.unique(np.concatenate([who[real], own]) * clusters.count + np.concatenate([what[real], clusters.labels]))
     who, what = pair // clusters.count, pair % clusters.count
     density = density_of(scene, rows[who])
-    fit = log_fit(scene, rows[who], clusters.objects.state[what], clusters.objects.own[what], corrections, density, drives)
+    fit = log_fit(scene, rows[who], clusters, what, clusters.objects.own[what], corrections, density, drives)
     fit += _height_fit(
         scene.height[rows[who]],
         np.hypot(scene.height_sigma[rows[who]], HEIGHT_SIGMA_M),
