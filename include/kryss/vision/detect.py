@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal, cast
 
@@ -249,6 +249,8 @@ def _ensemble(entry: Weights, device: str | None, threshold: float) -> Model:
     weights = [float(value) for value in entry.options.get("weights", [1.0] * len(members))]
     if len(members) < 2 or len(weights) != len(members):
         raise ValueError(f"{model_key(entry)}: options must name at least two members and as many weights")
+    if idle := _of_members(entry.inference):
+        raise ValueError(f"{model_key(entry)}: {', '.join(idle)} of an ensemble would do nothing: its members have their own")
     models = [_single(member, device, min(threshold, 0.05)) for member in members]
     names = tuple(sorted({name for model in models for name in model.names}))
     number = {name: index for index, name in enumerate(names)}
@@ -270,6 +272,16 @@ def _ensemble(entry: Weights, device: str | None, threshold: float) -> Model:
 
     plans = tuple(plan for model in models for plan in model.plans)
     return Model(names, plans, judge, 1, min(model.streams for model in models))
+
+
+def _of_members(own: Inference) -> list[str]:
+    """Options that an ensemble's entry sets although only its members' count."""
+    plain = Inference()
+    used = {"nms", "plausibility", "max_detections"}
+    idle = [one.name for one in fields(own) if one.name not in used and getattr(own, one.name) != getattr(plain, one.name)]
+    if own.nms.method not in ("wbf", plain.nms.method):
+        idle.append("nms.method")
+    return idle + [f"nms.{name}" for name in ("measure", "sigma") if getattr(own.nms, name) != getattr(plain.nms, name)]
 
 
 def load_detector(name: str, device: str | None = None, score_threshold: float | None = None) -> Detector:

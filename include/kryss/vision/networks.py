@@ -138,6 +138,9 @@ def effdet_config(architecture: str, classes: int, options: dict[str, Any]) -> A
 
     config = get_efficientdet_config(architecture)
     config.num_classes = classes
+    # effdet takes any key and does nothing with it.
+    if odd := sorted(set(options) - set(config) - {"mean", "std"}):
+        raise ValueError(f"{architecture} has no option {odd[0]!r}; known: {', '.join(sorted(config))}")
     for key, value in options.items():
         config[key] = value
     return config

@@ -38,15 +38,19 @@ class View:
 
 
 def views(pixels: np.ndarray, how: Preprocessing, inference: Inference) -> list[View]:
-    """All views of a photo (height, width, 3) uint8, in a fixed order."""
+    """All views of a photo (height, width, 3) uint8, in a fixed order; each once, where ``max_side`` makes several scales one."""
     height, width = pixels.shape[:2]
     enlarged = max(1.0, inference.min_side / max(width, height))
     found = []
+    sizes: set[tuple[int, int]] = set()
     for scale in inference.scales:
         factor = enlarged * scale
         if how.size == "native" and inference.tile is None:
             factor = min(factor, how.max_side / max(width, height))
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        if size in sizes:
+            continue
+        sizes.add(size)
         scaled = pixels if size == (width, height) else _resized(pixels, size)
         to_photo = (width / size[0], height / size[1])
         slices = list(_slices(size, inference)) if inference.tile else [(0, 0, *size)]
