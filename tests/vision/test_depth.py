@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -163,12 +162,6 @@ def test_no_name_is_no_model() -> None:
 def test_a_detector_is_no_depth_model() -> None:
     with pytest.raises(DepthUnavailable, match="its task is detect"):
         load_depth("picodet_s_416")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")
-def test_without_its_library_depth_anything_says_how_to_get_it() -> None:
-    with pytest.raises(DepthUnavailable, match="extra 'depth'"):
-        load_depth("depth-anything-v2-small-metric-outdoor")
 
 
 def test_without_its_file_the_stand_in_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

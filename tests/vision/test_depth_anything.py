@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +29,8 @@ def test_the_shipped_configuration_takes_it() -> None:
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """A tiny network of the published kind: DINOv2 and a DPT head for metres up to 80, and the processor of the release."""
-    transformers: Any = pytest.importorskip("transformers")
     import torch
+    import transformers
 
     torch.manual_seed(0)
     backbone = transformers.Dinov2Config(
@@ -80,14 +79,12 @@ except DepthUnavailable as error:
 @pytest.mark.slow
 def test_without_internet_it_says_so(tmp_path: Path) -> None:
     """A process of its own: the library reads where it fetches from when it is first loaded."""
-    pytest.importorskip("transformers")
     env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", OFFLINE], env=env, capture_output=True, text=True, timeout=200)
     assert "is neither in the local Hugging Face cache nor can it be downloaded" in done.stdout, done.stderr[-2000:]
 
 
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     monkeypatch.setenv("KRYSS_WEIGHTS_DIR", str(tmp_path / "weights"))
     (tmp_path / "empty").mkdir()
     registry.write_entry(replace(resolve(NAME), name="mine", architecture=str(tmp_path / "empty")))

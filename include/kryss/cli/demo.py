@@ -62,6 +62,7 @@ def municipality_of(area: RecordedArea, urls: dict[str, str], release: Path | No
         "roads_schedule": None,
         "roads": area.roads,
         "boundary": "kommuneinfo",
+        "depth": "kryss-depth",
         **credit_of(area),
         # A recorded area is driven through once after its first epoch. One drive can be hidden from a sign all the way, so it
         # never makes an end sure; here an object is told as gone when that is likelier than not.

@@ -206,13 +206,8 @@ def _rtmonodepth(entry: Weights) -> Family:
 
 
 def _depth_anything(entry: Weights) -> Family:
-    try:
-        import transformers
-    except ImportError as error:
-        raise DepthUnavailable(
-            f"{model_key(entry)} needs the package transformers: install Kryss with its extra 'depth', or set depth to null"
-        ) from error
     import torch
+    import transformers
 
     device, revision = _device(), entry.options.get("revision", "main")
     try:
