@@ -184,7 +184,7 @@ def test_every_member_of_the_family_can_be_built_and_its_anchors_fit() -> None:
     for name in sorted(known):
         # Without memory: the largest have 77 million weights.
         with torch.device("meta"):
-            model = build(name, 5, (256, 256), {})
+            model = build(name, 5, (256, 256), {}).eval()
         found, _ = model(torch.zeros(1, 3, 256, 256, device="meta"))
         places = sum(level.shape[1] // 5 * level.shape[2] * level.shape[3] for level in found)
         assert places == len(Anchors.from_config(model.config).boxes), name
