@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no fault of the code.
-settings.register_profile("kryss", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no fault of the code. The same examples each time, so that a change is judged by what it changed;
+# `./kryss test --hypothesis-profile anew` draws others.
+settings.register_profile("anew", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("kryss", settings.get_profile("anew"), derandomize=True)
 settings.load_profile("kryss")
 
 

@@ -6,6 +6,7 @@ import csv
 import multiprocessing
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -85,6 +86,44 @@ def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(tiny: Callab
     with pytest.raises(Interrupted, match="stopped after step 1: --resume"):
         trainer.run()
     assert tiny(given={"resume": True}).place["step"] == 1
+
+
+def run_until_stopped(make: Callable[[], Any], said: Path) -> None:
+    from kryss.training.recipe import Interrupted
+
+    os.setsid()
+    torch.set_num_threads(1)
+    try:
+        make().run()
+    except Interrupted as error:
+        said.write_text(str(error))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_signal_to_the_whole_group_ends_it_well_though_its_workers_hear_it_too(
+    tiny: Callable[..., Any], tmp_path: Path, number: signal.Signals
+) -> None:
+    said, log = tmp_path / "said", tmp_path / "stopped" / "log.csv"
+    changes = {
+        "workers": 2,
+        "save_every_s": 1000,
+        "stages": [{"name": "long", "train": "heads", "rate": 1e-3, "steps": 100_000}],
+        "validation": {"every_steps": 100_000, "photos": 2, "pictures": 2},
+    }
+
+    def make(**given: Any) -> Any:
+        return tiny("stopped", given, **changes)
+
+    process = multiprocessing.get_context("fork").Process(target=run_until_stopped, args=(make, said))
+    process.start()
+    while process.is_alive() and not (log.is_file() and len(log.read_text().splitlines()) > 1):
+        time.sleep(0.01)
+    os.killpg(process.pid or 0, number)
+    process.join(60)
+    assert process.exitcode == 0
+    step = int(re.fullmatch(r"stopped after step (\d+): --resume .*", said.read_text()).group(1))  # type: ignore[union-attr]
+    assert make(resume=True).place["step"] == step >= 20
 
 
 def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(tiny: Callable[..., Any]) -> None:

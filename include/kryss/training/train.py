@@ -238,7 +238,7 @@ class Trainer:
             num_workers=self.recipe.workers,
             collate_fn=_batch,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             prefetch_factor=4 if self.recipe.workers else None,
             generator=torch.Generator(),  # the loader's own: it must not draw from the training's
         )
@@ -384,7 +384,10 @@ def _batch(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
     return Batch(images, tensors(1, torch.float32, -1, 4), tensors(2, torch.long, -1), tensors(3, torch.float32, -1, 4))
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
+    """One thread each. What stops the run from a terminal or a scheduler reaches the whole group: the trainer ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
