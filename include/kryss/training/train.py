@@ -385,7 +385,7 @@ def _batch(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 
 
 def _start_worker(_: int) -> None:
-    """One thread each. What stops the run from a terminal or a scheduler reaches the whole group: the trainer ends its workers."""
+    """One thread each. What stops the run from a terminal or scheduler reaches the whole group: the trainer ends its workers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
