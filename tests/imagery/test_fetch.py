@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,12 @@ def test_a_photo_that_carries_its_turn_in_exif_has_the_shape_it_is_shown_in() ->
     exif[0x0112] = 6
     made = io.BytesIO()
     Image.new("RGB", (40, 30)).save(made, "JPEG", exif=exif)
+    assert photo_fault(made.getvalue(), (3000, 4000)) is None
+    # A compression that is a text, which Pillow reads and cannot write.
+    entries = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHL4s", 0x0103, 2, 4, b"abc\0")
+    made = io.BytesIO()
+    odd = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0\0\0\0"
+    Image.new("RGB", (40, 30)).save(made, "JPEG", exif=odd)
     assert photo_fault(made.getvalue(), (3000, 4000)) is None
 
 

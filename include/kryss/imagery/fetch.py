@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
 
 from kryss.http import Check, Gone, LinkExpired, RequestFailed, SplitRequest
 from kryss.imagery.client import MapillaryClient, PhotoSize
@@ -53,7 +53,8 @@ def photo_fault(body: bytes, upright_size: tuple[int, int] | None = None) -> str
                 if photo.width * photo.height > MAX_PIXELS:
                     return f"bad-photo: {photo.width} x {photo.height} is more than {MAX_PIXELS} pixels"
                 photo.load()
-                sizes = (photo.size, ImageOps.exif_transpose(photo).size)
+                lies = photo.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                sizes = (photo.size, photo.size[::-1] if lies else photo.size)
         except UnidentifiedImageError:
             return f"bad-photo: not a JPEG but {_kind(body)}, {len(body)} bytes"
         except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
