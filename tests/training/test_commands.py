@@ -132,6 +132,69 @@ def reader_command(streets: Path, tmp_path: Path) -> Callable[..., list[str]]:
     return make
 
 
+# What no training can do
+
+
+def test_what_a_training_cannot_use_is_said_in_one_line_before_anything_is_read(
+    tiny_settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = config(tmp_path, {**tiny_settings, "data": {"gtsdb": {"ids": "gtsdb"}}})
+    half = config(tmp_path, {**tiny_settings, "name": "half", "precision": "fp16", "data": {"gtsdb": {"ids": "gtsdb"}}})
+    command = arguments(
+        "detector", tmp_path / "out", {"--config": recipe, "--data": f"gtsdb={tmp_path / 'nowhere'}", "--sprites": SPRITES}
+    )
+    (tmp_path / "file").write_text("no weights")
+    (tmp_path / "file.safetensors").write_text("no weights either")
+    torch.save({"odd": torch.zeros(3)}, tmp_path / "odd.pt")
+    (tmp_path / "package_objects").mkdir()
+    shutil.copy(SPRITES / f"{SIGNS[14]}.svg", tmp_path / "package_objects" / "object--bench.svg")
+    cases = [
+        (["--out", str(tmp_path / "file")], f"--out {tmp_path / 'file'}: {tmp_path / 'file'} is a file, no folder"),
+        (["--out", str(tmp_path / "file" / "below")], f"{tmp_path / 'file'} is a file, no folder"),
+        (["--device", "banana"], "--device banana: "),
+        (["--device", "cuda:99"], "--device cuda:99: "),
+        (["--start", str(tmp_path / "file")], "file: no file of weights"),
+        (["--start", str(tmp_path / "file.safetensors")], "file.safetensors: no file of weights"),
+        (["--start", str(tmp_path / "odd.pt")], "odd.pt: no tensor fits tf_efficientdet_lite0"),
+        (["--sprites", str(tmp_path / "package_objects")], "no drawings (*.svg) there of a sign that is detected"),
+    ]
+    if not torch.cuda.is_available():
+        cases.append((["--config", half], "precision fp16 needs a GPU, here it would be cpu"))
+    for more, told in cases:
+        assert main([*command, *more]) == 1
+        [*_, line] = capsys.readouterr().err.splitlines()
+        assert told in line
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "detector --data a=b --sprites s --out o --minutes 0",
+        "detector --data a=b --sprites s --out o --minutes nan",
+        "detector --data a=b --sprites s --out o --threads 0",
+        "detector --data a=b --sprites s --out o --workers -1",
+        "depth --out o --steps 0",
+        "depth --out o --minutes -1",
+        "compose --photos p --sprites s --out o --number 0",
+        "compose --photos p --sprites s --out o --side 0",
+    ],
+)
+def test_a_number_that_would_never_end_or_never_begin_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *command.split()])
+    assert "is not above 0" in (said := capsys.readouterr().err) or "is less than" in said
+
+
+def test_where_nothing_can_be_written_one_line_says_so(
+    streets: Path, tiny_settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = config(streets.parent, {**tiny_settings, "data": {"gtsdb": {"ids": "gtsdb"}}})
+    given = {"--config": recipe, "--data": f"gtsdb={streets}", "--sprites": SPRITES}
+    assert main(arguments("detector", Path("/proc/nothing"), given)) == 1
+    assert "/proc/nothing: " in capsys.readouterr().err.splitlines()[-1]
+
+
 # The reader
 
 
@@ -520,6 +583,21 @@ def test_a_teacher_that_is_not_there_or_sets_that_are_not_given_are_said(
     assert main(arguments("prelabel", tmp_path / "p.json", {"--config": config(tmp_path, finder)})) == 1
     assert "--data NAME=PATH: missing: any; the recipe finder takes gtsdb (coco)" in capsys.readouterr().err
     assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.slow
+def test_a_file_of_something_else_is_not_written_over_and_folders_are_made(
+    streets: Path, finder: dict[str, Any], teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--config": config(tmp_path, finder), "--data": f"gtsdb={streets}", "--lights": teacher, "--finder": teacher}
+    labels = shutil.copy(streets / "annotations.json", tmp_path / "labels.json")
+    assert main(arguments("prelabel", labels, given)) == 1
+    assert "labels.json is no file of ./kryss train prelabel" in capsys.readouterr().err.splitlines()[-1]
+    assert labels.read_bytes() == (streets / "annotations.json").read_bytes()
+    assert main(arguments("prelabel", tmp_path, given)) == 1
+    assert f"{tmp_path}: Is a directory" in capsys.readouterr().err
+    assert main(arguments("prelabel", tmp_path / "new" / "p.json", given)) == 0
+    assert (tmp_path / "new" / "p.json").is_file()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +43,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     _learning(detector)
     detector.add_argument("--new-data", action="store_true", help="with --resume: go on although photos or labels are others now")
     detector.add_argument(
-        "--minutes", type=float, help="follow the clock instead of the recipe's steps (then it is not repeatable)"
+        "--minutes", type=_positive, help="follow the clock instead of the recipe's steps (then it is not repeatable)"
     )
     detector.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    detector.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")
-    detector.add_argument("--workers", type=int, help="processes that compose (default: the recipe's)")
+    detector.add_argument("--threads", type=_at_least(1), help="of the network on a CPU (default: the recipe's)")
+    detector.add_argument("--workers", type=_at_least(0), help="processes that compose (default: the recipe's)")
     detector.add_argument("--cache", type=Path, metavar="DIR", help="decoded photos are kept here (default: OUT/decoded)")
     detector.add_argument("--no-judge", action="store_true", help="no report, calibration and thresholds at the end")
     _naming(detector, None, "the recipe's name and the weights' hash")
@@ -102,10 +102,10 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     depth.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own (default: depth.yaml, which ships)")
     depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB (annotations.json, images): textures and real photos")
     length = depth.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float, help="the schedule follows the clock (then it is not repeatable)")
-    length.add_argument("--steps", type=int, help="the schedule follows the steps")
-    depth.add_argument("--threads", type=int, default=1, help="of the network (default 1)")
-    depth.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
+    length.add_argument("--minutes", type=_positive, help="the schedule follows the clock (then it is not repeatable)")
+    length.add_argument("--steps", type=_at_least(1), help="the schedule follows the steps")
+    depth.add_argument("--threads", type=_at_least(1), default=1, help="of the network (default 1)")
+    depth.add_argument("--workers", type=_at_least(0), default=1, help="processes that render (default 1)")
     depth.add_argument("--out", type=Path, required=True, metavar="DIR", help="everything is written here")
     depth.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT, if there is one")
     _naming(depth, ("depth", ""), "depth, and the weights' hash")
@@ -133,9 +133,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     compose.add_argument("--sprites", type=Path, required=True, metavar="DIR", help=SPRITES)
     compose.add_argument("--prelabels", type=Path, metavar="FILE", help="what stands in them, of `./kryss train prelabel`")
     compose.add_argument("--out", type=Path, required=True, metavar="DIR")
-    compose.add_argument("--number", type=int, default=100, metavar="N", help="scenes (default 100)")
+    compose.add_argument("--number", type=_at_least(1), default=100, metavar="N", help="scenes (default 100)")
     compose.add_argument("--seed", type=int, default=0)
-    compose.add_argument("--side", type=int, default=640, metavar="PX", help="of a scene (default 640)")
+    compose.add_argument("--side", type=_at_least(1), default=640, metavar="PX", help="of a scene (default 640)")
 
     _recipe_and_data(
         add("check", "only look at data sets", "Lists everything that is wrong in the data sets of a recipe."), "transfer"
@@ -177,6 +177,22 @@ def _learning(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return value
+
+    return number
+
+
 def _place(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and path):
@@ -216,8 +232,19 @@ def _option(text: str) -> tuple[str, object]:
 
 
 @contextmanager
+def _writing() -> Iterator[None]:
+    """A full disk, a folder that must not be written to: one line says which."""
+    from kryss.training.recipe import RecipeError
+
+    try:
+        yield
+    except OSError as error:
+        raise RecipeError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+
+
+@contextmanager
 def _reading() -> Iterator[None]:
-    """What cannot be read (no such folder, another format) is the user's to mend: one line says what."""
+    """What cannot be read (another format) is the user's to mend: one line says what."""
     from kryss.training.data.check import BrokenDataError
     from kryss.training.recipe import RecipeError
 
@@ -225,18 +252,8 @@ def _reading() -> Iterator[None]:
         yield
     except (RecipeError, BrokenDataError):
         raise
-    except OSError as error:
-        raise RecipeError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
     except ValueError as error:
         raise RecipeError(str(error)) from error
-
-
-def _sprites(folder: Path) -> None:
-    """RecipeError where there are no drawings: nothing would be painted, and nobody told."""
-    from kryss.training.recipe import RecipeError
-
-    if not any(folder.glob("*.svg")):
-        raise RecipeError(f"--sprites {folder}: no drawings (*.svg) there; it is the folder {SPRITES}")
 
 
 def _warn_of_background(options: argparse.Namespace) -> None:
@@ -258,7 +275,8 @@ def run(options: argparse.Namespace) -> int:
         "compose": _compose,
         "check": _check,
     }
-    return parts[options.part](options)
+    with _writing():
+        return parts[options.part](options)
 
 
 def _recipe(options: argparse.Namespace, default: str) -> Recipe:
@@ -271,12 +289,14 @@ def _recipe(options: argparse.Namespace, default: str) -> Recipe:
 
 def _depth(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.beforehand import check_folder
     from kryss.training.depth import RECIPE, DepthRecipe, batches_of, train
     from kryss.training.recipe import read_as
     from kryss.training.registering import register_run, write_depth
     from kryss.vision.registry import model_key
 
     _not_taken(options)
+    check_folder(options.out)
     with _reading():
         recipe = read_as(DepthRecipe, options.recipe or RECIPE)
         batches = batches_of(recipe, options.gtsdb)
@@ -314,6 +334,7 @@ def _check(options: argparse.Namespace) -> int:
 def _detector(options: argparse.Namespace) -> int:
     # Threads that wait for each other must not burn the cores that others need; read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.beforehand import check_device, check_folder, check_sprites, check_start
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
     from kryss.vision.registry import model_key
@@ -322,7 +343,10 @@ def _detector(options: argparse.Namespace) -> int:
     _not_taken(options)
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
-    _sprites(options.sprites)
+    check_folder(options.out)
+    check_sprites(options.sprites)
+    check_device(options.device, recipe.precision)
+    check_start(options.start or recipe.start, recipe)
     _warn_of_background(options)
     with _reading():
         made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
@@ -355,6 +379,7 @@ def _detector(options: argparse.Namespace) -> int:
 
 def _reader(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.beforehand import check_device, check_folder, check_sprites
     from kryss.training.recipe import RecipeError
     from kryss.training.recogniser import load_reader_recipe, material, train_reader
 
@@ -363,7 +388,9 @@ def _reader(options: argparse.Namespace) -> int:
     recipe = load_reader_recipe(options.config or options.recipe or "reader")
     if options.start:
         recipe = recipe.model_copy(update={"start": options.start})
-    _sprites(options.sprites)
+    check_folder(options.out)
+    check_sprites(options.sprites)
+    check_device(options.device)
     _warn_of_background(options)
     with _reading():
         made = material(recipe, dict(options.data), options.sprites, options.prelabels, options.skip_bad)
@@ -375,6 +402,7 @@ def _reader(options: argparse.Namespace) -> int:
 
 def _join(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from kryss.training.beforehand import check_device, check_folder
     from kryss.training.recipe import RecipeError, load_recipe
     from kryss.training.recogniser import start_file
     from kryss.training.registering import MODEL, held_out_truths, inference_options, join, recipe_of, register_run
@@ -385,8 +413,10 @@ def _join(options: argparse.Namespace) -> int:
     reader = start_file(options.reader)
     if reader is None:
         raise RecipeError(f"READER {options.reader!r}: give the file of a reader, or a model that has one")
-    recipe = load_recipe(options.config) if options.config else recipe_of(finder)
+    check_folder(options.out)
+    check_device(options.device)
     with _reading():
+        recipe = load_recipe(options.config) if options.config else recipe_of(finder)
         truths, left_out = held_out_truths(recipe, dict(options.data), reader, options.skip_bad)
         truths |= {area.name: read_area(area) for area in options.area}
     name, version = options.name
@@ -401,13 +431,18 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _prelabel(options: argparse.Namespace) -> int:
+    from kryss.training.beforehand import check_folder
+    from kryss.training.prelabel import read
     from kryss.training.prelabel import run as look
     from kryss.training.recipe import check_places
     from kryss.training.run import sound
 
     recipe, places = _recipe(options, "street-lite0"), dict(options.data)
     check_places(recipe.name, recipe.data, places, whole=False)
+    check_folder(options.out.parent)
     with _reading():
+        if options.out.exists():
+            read(options.out)
         kept, _ = sound(recipe.data, places, options.skip_bad)
     number = look([photo for photos in kept.values() for photo in photos], options.out, options.finder, options.lights)
     print(f"{options.out}: what the teachers saw in {number} photos")
@@ -415,9 +450,11 @@ def _prelabel(options: argparse.Namespace) -> int:
 
 
 def _compose(options: argparse.Namespace) -> int:
+    from kryss.training.beforehand import check_folder, check_sprites
     from kryss.training.compose import write_from_folder
 
-    _sprites(options.sprites)
+    check_folder(options.out)
+    check_sprites(options.sprites)
     _warn_of_background(options)
     with _reading():
         print(

@@ -67,6 +67,7 @@ def run(photos: Sequence[LabelledPhoto], out: Path, finder: str, lights: str = "
     entry = resolve(finder)
     # Its calibration is that of both stages' score, in which a sure finder without a reader is worth nothing.
     first_stage = replace(entry, calibration=None, inference=replace(entry.inference, recogniser=False))
+    out.parent.mkdir(parents=True, exist_ok=True)
     known = set(read(out)) if out.is_file() else set()
     teachers = (load_detector(lights, score_threshold=KEPT_FROM), detector_of(first_stage, score_threshold=KEPT_FROM))
     return write(look(photos, *teachers, known), out)

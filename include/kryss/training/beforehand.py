@@ -1,0 +1,62 @@
+"""What a training needs, looked at before anything is read: what would end it hours later is said at once, in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+
+from kryss.training.recipe import Recipe, RecipeError
+
+
+def check_folder(out: Path) -> None:
+    """RecipeError where no folder ``out`` can be made or written to."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RecipeError(f"--out {out}: {there} is a file, no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RecipeError(f"--out {out}: {there} must not be written to")
+
+
+def check_sprites(folder: Path) -> None:
+    """RecipeError where there are no drawings of signs: nothing, or other things, would be painted, and nobody told."""
+    from kryss.vision.taxonomy import detected
+
+    if not any((folder / f"{name}.svg").is_file() for name in detected()):
+        raise RecipeError(
+            f"--sprites {folder}: no drawings (*.svg) there of a sign that is detected; it is the folder package_signs of npm's "
+            "mapillary_sprite_source (npm pack mapillary_sprite_source)"
+        )
+
+
+def check_device(device: str | None, precision: str = "fp32") -> None:
+    """RecipeError where there is no such device (None: a GPU if there is one), or none for this precision."""
+    import torch
+
+    try:
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RecipeError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    if precision == "fp16" and target.type != "cuda":
+        raise RecipeError(f"precision fp16 needs a GPU, here it would be {target}: take bf16 or fp32")
+
+
+def check_start(start: str, recipe: Recipe) -> None:
+    """RecipeError where a detector cannot start from these weights."""
+    import torch
+    from safetensors import SafetensorError
+
+    from kryss.training.detector import build
+    from kryss.training.run import start_weights
+
+    try:
+        state = start_weights(start, recipe)
+    except (OSError, RuntimeError, UnpicklingError, SafetensorError, AttributeError, EOFError) as error:
+        if not Path(start).is_file():
+            raise
+        raise RecipeError(f"--start {start}: no file of weights (safetensors, or tensors saved by torch)") from error
+    with torch.device("meta"):
+        own = build(recipe.architecture, 1, (recipe.side_px, recipe.side_px), recipe.model).state_dict()
+    if state is not None and not any(key in own and own[key].shape == value.shape for key, value in state.items()):
+        raise RecipeError(f"--start {start}: no tensor fits {recipe.architecture}: these are weights of another architecture")
