@@ -25,7 +25,7 @@ from kryss.cli.__main__ import main  # noqa: E402
 from kryss.training.data import coco  # noqa: E402
 from kryss.training.data.photos import is_held_out  # noqa: E402
 from kryss.vision.photo import read_photo  # noqa: E402
-from kryss.vision.registry import entry_in, metadata, resolve  # noqa: E402
+from kryss.vision.registry import HERE, entry_in, metadata, resolve  # noqa: E402
 
 SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
 pytestmark = pytest.mark.skipif(not SPRITES.is_dir(), reason="no drawings of signs")
@@ -284,6 +284,10 @@ def test_what_a_reader_cannot_learn_from_is_said_in_one_line(
     assert "no recipe 'nothing' of a reader: give a YAML file or one of reader" in last("--config", "nothing")
     assert "there is no file of a reader 'absent', and no weights 'absent'" in last("--start", "absent")
     assert "kryss-depth@1 has no reader" in last("--start", "kryss-depth")
+    (tmp_path / "junk.safetensors").write_text("nothing at all")
+    assert "junk.safetensors is no safetensors file" in last("--start", str(tmp_path / "junk.safetensors"))
+    other = HERE / str(resolve("kryss-street-lite0").file)
+    assert f"{other} is no reader" in last("--start", str(other))
 
 
 # A finder and a reader as one model

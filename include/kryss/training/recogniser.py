@@ -54,7 +54,7 @@ from kryss.vision.recognise import (
     save_network,
     torch_run,
 )
-from kryss.vision.registry import UnknownWeights, model_key, reader_file, resolve
+from kryss.vision.registry import UnknownWeights, metadata, model_key, reader_file, resolve
 from kryss.vision.taxonomy import detected, from_gtsdb
 
 log = logging.getLogger(__name__)
@@ -176,6 +176,7 @@ def start_file(start: str) -> Path | None:
     if start in ("imagenet", "none"):
         return None
     if Path(start).is_file():
+        reader_document(Path(start))
         return Path(start)
     try:
         path = reader_file(entry := resolve(start))
@@ -184,6 +185,14 @@ def start_file(start: str) -> Path | None:
     if path is None:
         raise RecipeError(f"{model_key(entry)} has no reader")
     return path
+
+
+def reader_document(reader: Path) -> dict[str, Any]:
+    """What a reader's file says beside its weights (``recognise.Settings``)."""
+    document: dict[str, Any] = json.loads(metadata(reader).get("reader", "{}"))
+    if not document:
+        raise RecipeError(f"{reader} is no reader: ./kryss train reader writes OUT/reader.safetensors")
+    return document
 
 
 def _as_gtsdb(single: LabelledPhoto) -> LabelledPhoto:

@@ -32,7 +32,6 @@ from kryss.vision.registry import (
     entry_in,
     entry_of,
     file_digest,
-    metadata,
     model_key,
     register,
     resolve,
@@ -155,6 +154,7 @@ def join(
     """
     from kryss.training.card import joined_card
     from kryss.training.detector import read_state
+    from kryss.training.recogniser import reader_document
 
     if (finder.task, finder.family, finder.vocabulary) != ("detect", "effdet", "finder"):
         raise RecipeError(f"{model_key(finder)} is no finder: a network that tells signs from lights (outputs sign and light)")
@@ -183,7 +183,7 @@ def join(
         source=SOURCE,
         trained={
             "finder": {"model": model_key(finder), "sha256": finder.sha256, **finder.trained},
-            "reader": _settings(kept).get("trained", {}),
+            "reader": reader_document(kept).get("trained", {}),
         },
     )
     made = export_entry(read_state(weights), out / MODEL, entry)
@@ -197,7 +197,9 @@ def held_out_truths(
     """The held-out photos of a recipe's data sets, labelled with the classes that a reader reads; and what was left out. What a
     set labels anywhere it labels wherever it is seen. One that has no lights for pedestrians does not tell kinds of lights apart.
     """
-    known = set(_settings(reader)["classes"])
+    from kryss.training.recogniser import reader_document
+
+    known = set(reader_document(reader)["classes"])
     check_places(recipe.name, recipe.data, places, whole=False)
     kept, left_out = sound(recipe.data, places, skip_bad)
     truths = {}
@@ -207,14 +209,6 @@ def held_out_truths(
         judged_as = {one: LIGHTS if group_of(one) == LIGHTS and not kinds_apart else one for one in labelled}
         truths[name] = truth_of_photos(split(photos)[1], judged_as)
     return truths, left_out
-
-
-def _settings(reader: Path) -> dict[str, Any]:
-    """What a reader's file says beside its weights (``recognise.Settings``)."""
-    document: dict[str, Any] = json.loads(metadata(reader).get("reader", "{}"))
-    if not document:
-        raise RecipeError(f"{reader} is no reader: ./kryss train reader writes OUT/reader.safetensors")
-    return document
 
 
 def choose_on(file: Path, truths: Mapping[str, Truth], device: str | None = None) -> tuple[Weights, dict[str, dict[str, Any]]]:
