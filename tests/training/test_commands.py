@@ -167,6 +167,28 @@ def test_what_a_training_cannot_use_is_said_in_one_line_before_anything_is_read(
         assert not (tmp_path / "out").exists()
 
 
+def test_a_detector_that_nothing_could_judge_is_not_begun(
+    streets: Path, tiny_settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would end hours later: without thresholds, and with the weights of the first validation for the best ones."""
+    few = shutil.copytree(streets, tmp_path / "few")
+    document = json.loads((few / "annotations.json").read_text())
+    document = {key: [row for row in rows if row.get("image_id", row["id"]) != 5] for key, rows in document.items()}
+    (few / "annotations.json").write_text(json.dumps(document))
+    of_set = {**tiny_settings, "data": {"gtsdb": {"ids": "gtsdb"}}}
+    given = {"--config": config(tmp_path, of_set), "--data": f"gtsdb={few}", "--sprites": SPRITES}
+    for more in ([], ["--no-judge"]):
+        assert main(arguments("detector", tmp_path / "out", given, *more)) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "of 0 held-out photos" in said and "none shows what is to be learnt" in said and "--no-judge" not in said
+    by_steps = {"name": "steps", "keep": "last", "stages": [{"name": "a", "rate": 1e-3, "steps": 1}]}
+    given["--config"] = config(tmp_path, {**of_set, **by_steps})
+    assert main(arguments("detector", tmp_path / "out", given)) == 1
+    assert "--no-judge does without a report" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+    assert main(arguments("detector", tmp_path / "out", given, "--no-judge", "--no-register")) == 0
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -14,6 +14,7 @@ import pytest
 from kryss.cli.__main__ import main
 from kryss.training import tasks
 from kryss.training.data.check import BrokenDataError
+from kryss.training.recipe import RecipeError
 from kryss.vision.registry import NotRegistered, content_digest, resolve
 
 SPRITES = Path(__file__).parents[2] / "include" / "kryss" / "demo" / "town" / "signs"
@@ -50,7 +51,8 @@ def run(part: str, params: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_run_has_a_folder_of_its_own_under_home(given: dict[str, Any], tmp_path: Path) -> None:
     assert Path(run("check", given)["out"]) == tmp_path / "home" / "training" / "manual_2026-11-22T03_00_00_00_00"
-    assert run("check", {**given, "out": "/elsewhere"})["out"] == "/elsewhere"
+    elsewhere = str(tmp_path / "elsewhere")
+    assert run("check", {**given, "out": elsewhere})["out"] == elsewhere
 
 
 def test_checking_counts_and_stops_at_what_is_broken(given: dict[str, Any]) -> None:
@@ -65,6 +67,32 @@ def test_checking_counts_and_stops_at_what_is_broken(given: dict[str, Any]) -> N
 def test_a_name_that_no_model_can_have_is_said_before_anything_is_read(given: dict[str, Any]) -> None:
     with pytest.raises(NotRegistered, match="ships with Kryss"):
         run("check", {**given, "name": "kryss-street-lite0@2", "data": {"gtsdb": "/nowhere"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sprites": "/nowhere"}, "no drawings"),
+        ({"recipe": "nothing"}, "no recipe"),
+        ({"out": "mine.yaml"}, "is a file"),
+        ({"start": "mine.yaml"}, "no file of weights"),
+    ],
+)
+def test_checking_stops_at_what_would_end_the_training(
+    given: dict[str, Any], tmp_path: Path, change: dict[str, str], told: str
+) -> None:
+    placed = {key: str(tmp_path / value) if value == "mine.yaml" else value for key, value in change.items()}
+    with pytest.raises(RecipeError, match=told):
+        run("check", {**given, **placed, "data": {"gtsdb": "/nowhere"}})
+
+
+def test_checking_stops_where_no_held_out_photo_shows_anything(given: dict[str, Any]) -> None:
+    path = Path(given["data"]["gtsdb"]) / "annotations.json"
+    document = json.loads(path.read_text())
+    document["annotations"] = [row for row in document["annotations"] if row["image_id"] % 6 != 5]
+    path.write_text(json.dumps(document))
+    with pytest.raises(RecipeError, match=r"of 2 held-out photos .* none shows what is to be learnt"):
+        run("check", given)
 
 
 @pytest.mark.slow

@@ -334,7 +334,7 @@ def _check(options: argparse.Namespace) -> int:
 def _detector(options: argparse.Namespace) -> int:
     # Threads that wait for each other must not burn the cores that others need; read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_device, check_folder, check_sprites, check_start
+    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_sprites, check_start
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
     from kryss.vision.registry import model_key
@@ -350,6 +350,7 @@ def _detector(options: argparse.Namespace) -> int:
     _warn_of_background(options)
     with _reading():
         made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
+    check_held_out(recipe, made, not options.no_judge)
     outcome = train_detector(
         recipe,
         made,

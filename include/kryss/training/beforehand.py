@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING
 
 from kryss.training.recipe import Recipe, RecipeError
+
+if TYPE_CHECKING:
+    from kryss.training.run import Material
 
 
 def check_folder(out: Path) -> None:
@@ -60,3 +64,19 @@ def check_start(start: str, recipe: Recipe) -> None:
         own = build(recipe.architecture, 1, (recipe.side_px, recipe.side_px), recipe.model).state_dict()
     if state is not None and not any(key in own and own[key].shape == value.shape for key, value in state.items()):
         raise RecipeError(f"--start {start}: no tensor fits {recipe.architecture}: these are weights of another architecture")
+
+
+def check_held_out(recipe: Recipe, made: Material, is_judged: bool = True) -> None:
+    """RecipeError where no held-out photo shows anything to find: every figure would be 0, so that the first weights would be
+    kept as the best ones and stages end at once, and no thresholds could be chosen. ``is_judged``: a report is wanted.
+    """
+    from kryss.training.run import truth_of
+
+    shown = [{made.output_of.get(box[4]) for box in one.photo.boxes} & one.outputs for one in made.judged]
+    follows = recipe.keep == "best" or any(stage.patience or stage.schedule == "plateau" for stage in recipe.stages)
+    if (follows and not any(shown)) or (is_judged and not any(truth_of(name, recipe, made).boxes for name in made.held)):
+        raise RecipeError(
+            f"of {sum(map(len, made.held.values()))} held-out photos (id % 6 = 5, or a sixth by a hash of their keys) none shows "
+            "what is to be learnt: nothing to judge by. Label some, or give photos other ids"
+            + ("; --no-judge does without a report" if is_judged and not follows else "")
+        )
