@@ -362,7 +362,7 @@ def test_from_folders_to_a_model_of_the_registry_that_detects(
     recipe = {
         **tiny_settings,
         "name": "mine",
-        "data": {"gtsdb": {"format": "gtsdb", "labelled": ["regulatory--*"]}},
+        "data": {"gtsdb": {"format": "gtsdb", "labelled": ["regulatory--*"]}, "mtsd": {"format": "mtsd", "required": False}},
         "stages": [{"name": "a", "rate": 1e-3, "steps": 2}],
     }
     config.write_text(json.dumps(recipe))
@@ -389,6 +389,7 @@ def test_from_folders_to_a_model_of_the_registry_that_detects(
         assert (out / name).stat().st_size, name
     assert "| gtsdb | 2 | 2 |" in (out / "model.md").read_text()
     assert "12 photos" not in (out / "model.md").read_text() and "10 photos with 10 boxes" in (out / "model.md").read_text()
+    assert "of the data sets gtsdb; 2 held-out" in (out / "model.md").read_text(), "not of those that were not given"
     body = (sets / "images" / "5.jpg").read_bytes()
     for model in ("mine@1", str(out / "model.safetensors")):
         [(key, found)] = load_detector(model, "cpu", 0.0).detect([("5", body)])

@@ -32,7 +32,7 @@ def model_card(entry: Weights, recipe: Recipe, made: Material, figures: Mapping[
         "",
         "## Data",
         f"{len(made.train)} photos with {boxes} boxes and {ignored} places to ignore, of the data sets "
-        f"{', '.join(recipe.data) or 'given'}; {len(made.judged)} held-out photos judged it. "
+        f"{', '.join(made.held) or 'given'}; {len(made.judged)} held-out photos judged it. "
         f"SHA-256 of the data: `{made.digest}`.",
         LICENCES,
         "",
