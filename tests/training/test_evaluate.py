@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,9 +19,10 @@ from PIL import Image, ImageOps
 from kryss.model import Detection
 from kryss.training.categories import read_categories, read_classes
 from kryss.training.choose import calibrate, calibrated, choose, thresholds
+from kryss.training.data import LabelledPhoto
 from kryss.training.evaluate import Judged, Looked, calibration, judged, look, score
 from kryss.training.report import page
-from kryss.training.truth import Truth, TruthError, held_out, read_truth
+from kryss.training.truth import Truth, TruthError, held_out, read_truth, truth_of_photos
 from kryss.vision.photo import read_photo
 from kryss.vision.registry import resolve
 from kryss.vision.taxonomy import from_gtsdb, from_gtsdb_name
@@ -379,6 +381,16 @@ def test_labels_of_turned_photos_refer_to_the_pixels_whose_size_they_say(
     assert seen.failed == {}
     assert seen.found["0"][0].box == pytest.approx(box, abs=1)
     assert score(truth, seen)["map50"] == 1.0
+
+
+def test_photos_of_an_archive_are_judged_too() -> None:
+    """GTSRB's crops lie in a zip."""
+    image, body = Image.new("RGB", (60, 60), "white"), io.BytesIO()
+    image.paste("red", (10, 10, 50, 50))
+    image.save(body, "PNG")
+    truth = truth_of_photos([LabelledPhoto("a.png", body.getvalue(), 60, 60, ((10, 10, 50, 50, STOP),))], {STOP: STOP})
+    seen = look(FindsRed(), truth)  # type: ignore[arg-type]
+    assert seen.failed == {} and score(truth, seen)["map50"] == 1.0
 
 
 def test_the_held_out_part_has_the_photos_that_training_never_sees(tmp_path: Path) -> None:

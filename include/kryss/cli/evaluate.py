@@ -203,7 +203,7 @@ def _must_be_judgeable(path: Path, truth: Any) -> None:
 
     if not truth.photos:
         raise TruthError(f"{path}: no photo to judge by (of its images, as --held-out and --limit leave them)")
-    if not any(photo.path.is_file() for photo in truth.photos):
+    if not any(isinstance(photo.path, bytes) or photo.path.is_file() for photo in truth.photos):
         raise TruthError(
             f"{path}: none of its {len(truth.photos)} photos is there, e.g. {truth.photos[0].path}: --images says where they are"
         )

@@ -90,7 +90,7 @@ def look(detector: Detector, truth: Truth, say: Callable[[str], None] | None = N
     def photos() -> Iterator[tuple[str, bytes]]:
         for photo in truth.photos:
             try:
-                body = photo.path.read_bytes()
+                body = photo.path if isinstance(photo.path, bytes) else photo.path.read_bytes()
             except OSError as error:
                 failed[photo.id] = f"bad-photo: cannot be read: {error.strerror or error}"
                 continue
@@ -132,10 +132,14 @@ def turn_of_labels(body: bytes, size: tuple[int, int]) -> int | None:
 
 
 def stored(box: Box, orientation: int, width: int, height: int) -> Box:
-    """A box of an upright photo in its stored pixels. ``orientation``: EXIF, 5 to 8; ``width``, ``height``: of the stored."""
+    """A box of an upright photo in its stored pixels. ``orientation``: EXIF, 1 to 8; ``width``, ``height``: of the stored."""
     left, top, right, bottom = box
-    across = (width - bottom, width - top) if orientation in (7, 8) else (top, bottom)
-    down = (height - right, height - left) if orientation in (6, 7) else (left, right)
+    if orientation < 5:
+        across = (width - right, width - left) if orientation in (2, 3) else (left, right)
+        down = (height - bottom, height - top) if orientation in (3, 4) else (top, bottom)
+    else:
+        across = (width - bottom, width - top) if orientation in (7, 8) else (top, bottom)
+        down = (height - right, height - left) if orientation in (6, 7) else (left, right)
     return across[0], down[0], across[1], down[1]
 
 

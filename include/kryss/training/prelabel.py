@@ -9,6 +9,7 @@ tried and hard negatives be mined. Held-out photos are never looked at.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from kryss.training.data.coco import LYING
 from kryss.training.data.photos import HORIZONTAL, LIGHTS, UPRIGHT, LabelledPhoto, Ltrb, is_held_out
+from kryss.training.evaluate import ORIENTATION, stored
 
 if TYPE_CHECKING:
     from kryss.vision.detect import Detector
@@ -94,12 +97,23 @@ def look(
         if isinstance(outcome, PhotoFailure):
             log.warning("photo %s: %s", photo.id, outcome.reason)
             continue
+        # It turns a photo upright, labels are in the pixels as stored.
+        turn = _orientation(body)
         finds = [
-            Find(d.box, d.score, "light" if d.class_name in LIGHTS else "sign", "finder") for d in outcome if d.score >= KEPT_FROM
+            Find(stored(d.box, turn, photo.width, photo.height), d.score, "light" if d.class_name in LIGHTS else "sign", "finder")
+            for d in outcome
+            if d.score >= KEPT_FROM
         ]
         yield key, finds + _lights(photo, lights)
         if number % 20 == 0:
             log.info("%d photos looked at", number)
+
+
+def _orientation(body: bytes) -> int:
+    """EXIF's, 1 (upright) where it says none."""
+    with Image.open(io.BytesIO(body)) as image:
+        told = image.getexif().get(ORIENTATION, 1)
+    return told if told in range(1, 9) else 1
 
 
 def _lights(photo: LabelledPhoto, teacher: Detector) -> list[Find]:

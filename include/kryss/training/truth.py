@@ -38,7 +38,8 @@ class TruePhoto:
 
     id: str
     file_name: str
-    path: Path
+    path: Path | bytes
+    """Where it lies, or the file itself where it lies in an archive."""
     size: tuple[int, int] | None
     """Width and height that the file says, which boxes are in pixels of; None: of the photo as it is."""
     boxes: tuple[TrueBox, ...]
@@ -94,10 +95,7 @@ def truth_of_photos(photos: Iterable[LabelledPhoto], judged_as: Mapping[str, str
                 unsure.append((left, top, right, bottom))
         yield from (TrueBox(label, place, ignored=True) for place in unsure for label in sorted(labelled))
 
-    made = (
-        TruePhoto(str(p.id), str(p.id), p.source if isinstance(p.source, Path) else Path(), (p.width, p.height), tuple(boxes(p)))
-        for p in photos
-    )
+    made = (TruePhoto(str(p.id), str(p.id), p.source, (p.width, p.height), tuple(boxes(p))) for p in photos)
     return Truth(tuple(made), labelled, {}, {})
 
 
