@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from kryss.training.crops import NEGATIVE_IOU, NO_LIGHT, POSITIVE_IOU, UNKNOWN, Crops, jittered
 from kryss.training.data.photos import LabelledPhoto, is_held_out
-from kryss.training.prelabel import Find, key_of
+from kryss.training.prelabel import Find, key_of, write
 from kryss.training.recipe import RecipeError
 from kryss.training.recogniser import (
     ReaderRecipe,
@@ -259,12 +260,33 @@ def test_shipped_recipes_are_valid_and_bad_ones_are_named(tmp_path: Path) -> Non
     assert load_reader_recipe("reader").steps > 1000
     assert load_reader_recipe("reader-again").data.keys() == {"gtsdb", "lights", "gtsrb"}
     bad = tmp_path / "bad.yaml"
-    for text in ("name: x\nsteps: 0\n", "name: x\nsteps: 5\nstpes: 3\n", "name: x\nsteps: 5\nmixture: {strete: 1}\n"):
+    for text in (
+        "name: x\nsteps: 0\n",
+        "name: x\nsteps: 5\nstpes: 3\n",
+        "name: x\nsteps: 5\nmixture: {strete: 1}\n",
+        "name: x\nsteps: 5\nmixture: {street: -1}\n",
+    ):
         bad.write_text(text)
         with pytest.raises(RecipeError, match=r"bad\.yaml"):
             load_reader_recipe(bad)
     with pytest.raises(RecipeError, match="missing: gtsdb"):
         material(load_reader_recipe("reader"), {}, SPRITES)
+
+
+@needs_sprites
+@pytest.mark.parametrize("source", [{"format": "gtsdb"}, {"format": "coco", "ids": "gtsdb"}])
+def test_gtsdb_in_either_form_labels_its_classes_wherever_they_stand(source: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(90, 130, (240, 360, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), pixels)
+    image = {"id": 0, "file_name": "0.png", "width": 360, "height": 240}
+    sign = {"image_id": 0, "category_id": 14, "bbox": [200, 60, 40, 40]}
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign]}))
+    key = key_of(LabelledPhoto(0, tmp_path / "images" / "0.png", 360, 240, ()))
+    write([(key, [Find((20, 150, 50, 180), 0.4, "sign", "finder")])], tmp_path / "seen.json")
+    recipe = ReaderRecipe.model_validate({"name": "x", "steps": 5, "data": {"gtsdb": source}})
+    made = material(recipe, {"gtsdb": tmp_path}, SPRITES, tmp_path / "seen.json")
+    assert [patch.label for patch in made.crops.finds] == [UNKNOWN]
 
 
 @pytest.mark.real

@@ -92,7 +92,8 @@ class ReaderRecipe(BaseModel):
     """The reader that is started from looks at so many random places of every street photo; its false lights are learnt."""
     mixture: dict[str, float] = {}
     data: dict[str, Source] = {}
-    """Data sets by name; the classes that a set labels wherever they stand (``labelled``) are none of its unlabelled finds."""
+    """Data sets by name. GTSDB (``format`` or ``ids``) labels its 43 classes wherever they stand: what is found there beside its
+    labels is none of them."""
     threads: int = Field(default=1, gt=0)
     workers: int = Field(default=1, ge=0)
     save_every: int = Field(default=200, gt=0)
@@ -104,6 +105,8 @@ class ReaderRecipe(BaseModel):
         known = [part.name for part in fields(Mixture)]
         if unknown := sorted(set(mixture) - set(known)):
             raise ValueError(f"there is no source {unknown[0]!r}, only {', '.join(known)}")
+        if below := [name for name, share in mixture.items() if not 0 <= share < math.inf]:
+            raise ValueError(f"the share of {below[0]} is {mixture[below[0]]:g}: it must not be below 0")
         return mixture
 
 
@@ -159,7 +162,7 @@ def material(
         for photo in photos:
             seen = finds.get(key_of(photo), ())
             streets.append(refined(photo, seen))
-            if source.ids == "gtsdb":
+            if "gtsdb" in (source.ids, source.format):
                 everywhere[key_of(photo)] = seen
     exhaustive = from_gtsdb().values()
     crops = Crops(streets, singles, detected(), sprites, everywhere, exhaustive, recipe.mixture, recipe.seed)
