@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -38,6 +39,44 @@ def test_what_would_do_nothing_is_named_before_anything_is_read(tmp_path: Path, 
     path.write_text(json.dumps({"name": "mine", "stages": [{"name": "a", "rate": 0.1, "steps": 5}], **change}))
     with pytest.raises(RecipeError, match=f"mine.yaml: .*{told}"):
         load_recipe(path)
+
+
+LIGHT = ("object--traffic-light--*",)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"classes": ["regulatory--stopp--g1"]}, "classes: no class 'regulatory--stopp--g1': did you mean regulatory--stop--g1"),
+        ({"sampler": {"never_painted": ["banana"]}}, "sampler.never_painted: no class 'banana'"),
+        ({"outputs": {"ampel": LIGHT}}, "outputs: no class 'ampel', and neither sign nor light"),
+        ({"outputs": {"sign": ["regulatry--*"]}}, "outputs.sign: no class that is learnt is meant by regulatry"),
+        ({"data": {"mine": {"labelled": ["regulatry--*"]}}}, "data.mine.labelled: no class that is learnt"),
+        ({"outputs": {"light": LIGHT}, "classes": ["regulatory--stop--g1"]}, "outputs.light: no class that is learnt"),
+    ],
+)
+def test_names_that_mean_no_class_are_named(change: dict[str, Any], told: str) -> None:
+    from kryss.training.beforehand import check_names
+
+    whole = {"name": "mine", "stages": [{"name": "a", "rate": 0.1, "steps": 5}]}
+    with pytest.raises(RecipeError, match=re.escape(told)):
+        check_names(Recipe.model_validate({**whole, **change}))
+    for sound in (load_recipe("transfer"), load_recipe("street-lite0"), Recipe.model_validate(whole)):
+        check_names(sound)
+
+
+@pytest.mark.parametrize("names", [("sign", "light"), ("light", "sign"), ("light",)])
+def test_a_finder_is_one_in_whatever_order_its_outputs_stand(names: tuple[str, ...]) -> None:
+    """Otherwise its lights would be judged, and kept, as signs of a class "light"."""
+    from kryss.training.registering import entry_of_run
+    from kryss.training.run import Material
+    from kryss.vision.networks import class_names
+    from kryss.vision.taxonomy import is_light
+
+    recipe = Recipe.model_validate({"name": "mine", "stages": [{"name": "a", "rate": 0.1, "steps": 5}]})
+    made = Material((), (), (), names, {}, {}, {}, "", {})
+    found = class_names(entry_of_run(recipe, made, "mine", "1", {}))
+    assert {names[number]: is_light(name) for number, name in found.items()} == {name: name == "light" for name in names}
 
 
 @pytest.mark.parametrize("name", ["transfer", "street-lite0"])

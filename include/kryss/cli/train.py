@@ -100,6 +100,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "OUT holds recipe.yaml, depth-checkpoint.pt, depth-ema.pt, log.csv, model.safetensors and its card model.md.",
     )
     depth.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own (default: depth.yaml, which ships)")
+    depth.add_argument("--start", metavar="MODEL", help="a depth network of ours to start from instead of the recipe's: a file or a name")
     depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB (annotations.json, images): textures and real photos")
     length = depth.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=_positive, help="the schedule follows the clock (then it is not repeatable)")
@@ -290,7 +291,7 @@ def _recipe(options: argparse.Namespace, default: str) -> Recipe:
 def _depth(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kryss.training.beforehand import check_folder
-    from kryss.training.depth import RECIPE, DepthRecipe, batches_of, train
+    from kryss.training.depth import RECIPE, DepthRecipe, batches_of, start_entry, train
     from kryss.training.recipe import read_as
     from kryss.training.registering import register_run, write_depth
     from kryss.vision.registry import model_key
@@ -299,6 +300,10 @@ def _depth(options: argparse.Namespace) -> int:
     check_folder(options.out)
     with _reading():
         recipe = read_as(DepthRecipe, options.recipe or RECIPE)
+        if options.start:
+            recipe = recipe.model_copy(update={"start": options.start})
+        if recipe.start != "imagenet":
+            start_entry(recipe.start)
         batches = batches_of(recipe, options.gtsdb)
     state = train(
         recipe,
@@ -334,7 +339,7 @@ def _check(options: argparse.Namespace) -> int:
 def _detector(options: argparse.Namespace) -> int:
     # Threads that wait for each other must not burn the cores that others need; read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_sprites, check_start
+    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_names, check_sprites, check_start
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
     from kryss.vision.registry import model_key
@@ -343,6 +348,7 @@ def _detector(options: argparse.Namespace) -> int:
     _not_taken(options)
     own = {key: getattr(options, key) for key in ("threads", "workers") if getattr(options, key) is not None}
     recipe = recipe.model_copy(update=own)
+    check_names(recipe)
     check_folder(options.out)
     check_sprites(options.sprites)
     check_device(options.device, recipe.precision)

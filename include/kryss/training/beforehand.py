@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-from kryss.training.recipe import Recipe, RecipeError
+from kryss.training.recipe import Recipe, RecipeError, matches
 
 if TYPE_CHECKING:
     from kryss.training.run import Material
@@ -20,6 +21,30 @@ def check_folder(out: Path) -> None:
         raise RecipeError(f"--out {out}: {there} is a file, no folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RecipeError(f"--out {out}: {there} must not be written to")
+
+
+def check_names(recipe: Recipe) -> None:
+    """RecipeError where a recipe names classes that there are not: nothing would be learnt of them, and nobody told."""
+    from kryss.training.data import OTHER_SIGN
+    from kryss.training.registering import FINDER
+    from kryss.vision.taxonomy import classes, detected
+
+    known = {row.name for row in classes()} | {OTHER_SIGN}
+    learnt = recipe.classes or (*detected(), OTHER_SIGN)
+    for key, names, allowed in (
+        ("classes", recipe.classes, known),
+        ("sampler.never_painted", recipe.sampler.get("never_painted", ()), known),
+        ("outputs", recipe.outputs, known | set(FINDER)),
+    ):
+        if odd := sorted(set(names) - allowed):
+            close = difflib.get_close_matches(odd[0], allowed, n=1)
+            hint = f"did you mean {close[0]}?" if close else "classes are those of include/kryss/vision/taxonomy.csv"
+            raise RecipeError(f"{key}: no class {odd[0]!r}{', and neither sign nor light' * (key == 'outputs')}: {hint}")
+    patterns = {f"outputs.{name}": one for name, one in recipe.outputs.items()}
+    patterns |= {f"data.{name}.labelled": source.labelled for name, source in recipe.data.items()}
+    for key, given in patterns.items():
+        if not any(matches(name, given) for name in learnt):
+            raise RecipeError(f"{key}: no class that is learnt is meant by {', '.join(given) or 'nothing'}")
 
 
 def check_sprites(folder: Path) -> None:

@@ -51,7 +51,7 @@ LICENCE, SOURCE = "of who trained it", "trained with ./kryss train"
 def entry_of_run(recipe: Recipe, made: Material, name: str, version: str, trained: Mapping[str, Any]) -> Weights:
     """How a network of this recipe is used. ``trained``: what is kept of its training."""
     config = configuration(recipe)
-    finder = made.names == FINDER
+    finder = set(made.names) <= set(FINDER)
     return Weights(
         name=name,
         version=version,

@@ -39,13 +39,14 @@ def _material(params: Params) -> tuple[Any, Any]:
 
 
 def _check(params: Params, out: Path) -> dict[str, Any]:
-    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_sprites, check_start
+    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_names, check_sprites, check_start
     from kryss.training.recipe import load_recipe
 
     _name_is_free(params, out)
     check_folder(out)
     check_sprites(Path(params["sprites"]))
     recipe = load_recipe(params["recipe"])
+    check_names(recipe)
     check_device(None, recipe.precision)
     check_start(params.get("start") or recipe.start, recipe)
     recipe, made = _material(params)
