@@ -20,7 +20,7 @@ What `./kryss train detector` does, as a run: see docs/training.md. Paths are th
 
 | task | does | safe to clear |
 |---|---|---|
-| check | reads every photo and box of the data sets; with a broken one it stops with the list of what is wrong | yes |
+| check | looks at all that the training needs, and at every photo and box; stops with the list of what is wrong | yes |
 | train | trains by the recipe; a killed or cleared task goes on from its checkpoint and ends with the same weights | yes |
 | evaluate | judges the model on the held-out photos, chooses its thresholds, writes the report pages | yes |
 | register | puts the model into the registry: any refresh can name it as its `model` | yes |
