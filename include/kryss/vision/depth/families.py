@@ -109,7 +109,8 @@ def kryss_run(entry: Weights) -> Callable[[np.ndarray], np.ndarray]:
     return _kryss_on_torch(entry, device) if device.type == "cuda" else _kryss_on_openvino(entry)
 
 
-def _kryss_network(entry: Weights) -> Any:
+def kryss_network(entry: Weights) -> Any:
+    """``network.DepthNetwork`` with an entry's weights, in float32, ready for inference."""
     from safetensors.torch import load_file
 
     from kryss.vision.depth.network import DepthNetwork
@@ -122,7 +123,7 @@ def _kryss_network(entry: Weights) -> Any:
 def _kryss_on_torch(entry: Weights, device: Any) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    model = _kryss_network(entry).to(device).to(memory_format=torch.channels_last)
+    model = kryss_network(entry).to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(small: np.ndarray) -> np.ndarray:
@@ -144,7 +145,7 @@ def _kryss_on_openvino(entry: Weights) -> Callable[[np.ndarray], np.ndarray]:
     class Bytes(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = _kryss_network(entry)
+            self.network = kryss_network(entry)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             found: torch.Tensor = self.network((pixels.float() / 127.5 - 1).permute(0, 3, 1, 2))
