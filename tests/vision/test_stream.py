@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -103,6 +106,45 @@ def test_what_nobody_asks_for_any_more_leaves_nothing_behind() -> None:
     assert next(results) == ("1", expected(1))
     results.close()
     assert not Path("/dev/shm").is_dir() or set(Path("/dev/shm").glob("psm_*")) <= before
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="asks /proc who lives")
+def test_decoders_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """What a kill, a time limit or a full memory leaves behind."""
+    code = (
+        "import operator\nfrom kryss.vision.stream import Work, Workers, run\n"
+        "import multiprocessing, os, time\n"
+        "def look(several):\n"
+        "    print(*(one.pid for one in multiprocessing.active_children()), flush=True)\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    list(run([('1', 1)], Work(operator.neg, lambda one: 0, look), Workers('processes', 1)))\n"
+    )
+    path = tmp_path / "looks.py"
+    path.write_text(code)
+    include = str(Path(__file__).parents[2] / "include")
+    parent = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": include})
+    assert parent.stdout is not None
+    decoders = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.wait()
+    assert len(decoders) == 1
+    until = time.monotonic() + 30
+
+    def lives() -> bool:
+        """One that has ended has no command line, whether or not somebody has asked for its end."""
+        try:
+            return bool(Path(f"/proc/{decoders[0]}/cmdline").read_bytes())
+        except OSError:
+            return False
+
+    try:
+        while lives() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not lives()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(decoders[0], signal.SIGKILL)
 
 
 def test_streams_work_from_the_start_and_do_not_wait_for_the_first_result() -> None:

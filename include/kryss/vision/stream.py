@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -190,7 +191,7 @@ class _Pool:
         if not self._processes:
             return ThreadPoolExecutor(number, "decode")
         # Not forked: a copy of a process with threads of its own can hang.
-        return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
     def __enter__(self) -> _Pool:
         return self
@@ -228,6 +229,18 @@ class _Pool:
                 except BrokenProcessPool:
                     raise DecoderDied("kills the process that decodes it") from None
         return packed, packed.open()
+
+
+def _end_with_parent() -> None:
+    """In the worker. One whose parent is killed would wait for work for ever: it holds the other end of its queue itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_and_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
 
 
 class _Packed:
