@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from kryss.training.data import DataSet, LabelledPhoto, coco, folder, gtsdb, gtsrb, is_held_out, mtsd, split
+from kryss.training.data.check import BrokenDataError, checked
 
 STOP, YIELD = "regulatory--stop--g1", "regulatory--yield--g1"
 UPRIGHT, HORIZONTAL = "object--traffic-light--general-upright", "object--traffic-light--general-horizontal"
@@ -59,6 +60,46 @@ def test_what_a_coco_file_gets_wrong_is_told_and_the_rest_is_kept(tmp_path: Path
     assert "9" in data.problems[3].text
     assert data.photos[0].boxes == ((10, 10, 30, 30, STOP),)
     assert data.photos[0].ignore == ((50, 10, 70, 30),), "something stands there, whatever it is"
+
+
+def test_ids_are_the_same_as_numbers_and_as_text(tmp_path: Path) -> None:
+    rows = [{"image_id": "0", "category_id": "1", "bbox": [10, 10, 20, 20]}]
+    path = document(tmp_path, rows, [{"id": 1, "name": "stop sign"}])
+    data = coco.load(path, tmp_path / "images")
+    assert not data.problems and data.photos[0].boxes == ((10, 10, 30, 30, STOP),)
+    assert coco.load(path, tmp_path / "images", {1: YIELD}).photos[0].boxes[0][4] == YIELD, "numbers given by a loader too"
+
+
+def test_a_photo_whose_size_a_coco_file_does_not_say_has_its_own(tmp_path: Path) -> None:
+    path = document(tmp_path, [{"image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 20]}], [{"id": 1, "name": "stop sign"}])
+    whole = json.loads(path.read_text())
+    whole["images"] = [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "gone.jpg"}]
+    path.write_text(json.dumps(whole))
+    data = coco.load(path, tmp_path / "images")
+    assert not data.problems and [(p.width, p.height) for p in data.photos] == [(80, 60), (0, 0)]
+    with pytest.raises(BrokenDataError) as raised:
+        checked(data)
+    assert [problem.kind for problem in raised.value.problems] == ["photo-missing"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images": None}, {"images": {"a": 1}}, {"annotations": None}, {"categories": None}, {"categories": {"1": "stop"}}],
+)
+def test_lists_that_are_none_are_no_coco_file(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = document(tmp_path, [])
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=f"is no COCO file .* {next(iter(change))} is no list"):
+        coco.load(path, tmp_path / "images")
+
+
+@pytest.mark.parametrize("odd", [{"id": [1]}, {"image_id": [1]}, {"category_id": [1]}, {"category_id": {}}])
+def test_ids_of_no_use_are_problems_of_their_rows(tmp_path: Path, odd: dict[str, Any]) -> None:
+    path = document(tmp_path, [{"image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 20]}], [{"id": 1, "name": "stop sign"}, 5])
+    whole = json.loads(path.read_text())
+    whole["images" if "id" in odd else "annotations"][0].update(odd)
+    path.write_text(json.dumps(whole))
+    assert len(coco.load(path, tmp_path / "images").problems) == 1
 
 
 def test_no_coco_file_and_no_coco_content_are_told_apart(tmp_path: Path) -> None:
@@ -112,6 +153,22 @@ def test_gtsrb_in_both_forms(tmp_path: Path) -> None:
     assert data.photos[0].boxes == ((5, 5, 25, 26, STOP),)
     assert data.photos[0].pixels().shape == (31, 30, 3)
     assert [problem.kind for problem in data.problems] == ["bad-annotation", "unknown-class"]
+    (packed / "labels.csv").write_text("name,class_id\na.png,14\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"labels\.csv has no column 'file'; it needs file, x1"):
+        gtsrb.load(packed)
+    (packed / "crops.zip").write_text("no zip")
+    with pytest.raises(ValueError, match=r"crops\.zip: File is not a zip file"):
+        gtsrb.load(packed)
+
+
+def test_the_list_of_gtsrbs_test_photos_without_classes_is_no_table(tmp_path: Path) -> None:
+    photo(tmp_path / "Final_Training" / "Images" / "00014" / "00000.ppm", (30, 31))
+    photo(tmp_path / "Final_Test" / "Images" / "00000.ppm", (30, 31))
+    header, row = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2", "00000.ppm;30;31;5;5;24;25"
+    (tmp_path / "Final_Training" / "Images" / "00014" / "GT-00014.csv").write_text(f"{header};ClassId\n{row};14\n")
+    (tmp_path / "Final_Test" / "Images" / "GT-final_test.test.csv").write_text(f"{header}\n{row}\n")
+    data = gtsrb.load(tmp_path)
+    assert not data.problems and [p.id for p in data.photos] == ["00014/00000.ppm"]
 
 
 def test_mtsd_in_its_own_format(tmp_path: Path) -> None:

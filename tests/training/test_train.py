@@ -59,6 +59,12 @@ def test_a_bad_recipe_says_which_key_and_value(tmp_path: Path, change: dict[str,
         load_recipe(path)
 
 
+def test_a_recipe_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match=r"mine\.yaml: not YAML"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
 def test_an_unknown_recipe_names_those_that_ship() -> None:
     with pytest.raises(RecipeError, match=r"street-lite0.*transfer"):
         load_recipe("nothing")

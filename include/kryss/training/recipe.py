@@ -230,7 +230,7 @@ def read_as(kind: type[Kind], path: Path) -> Kind:
     """A YAML file as a recipe of a kind; RecipeError names each key that is wrong, and its value."""
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']} (given: {e['input']!r:.80})" for e in error.errors()]

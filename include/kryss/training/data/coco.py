@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from kryss.training.data.photos import HORIZONTAL, OTHER_SIGN, UPRIGHT, DataSet, Labelled, LabelledPhoto, Ltrb, Problem
 from kryss.vision.taxonomy import classes, from_coco
 
@@ -34,39 +36,42 @@ def load(
     try:
         document = json.loads(annotations.read_text(encoding="utf-8"))
         rows = {key: document[key] for key in ("images", "annotations", "categories") if key in document or key != "categories"}
+        if odd := [key for key, value in rows.items() if not isinstance(value, list)]:
+            raise TypeError(f"{odd[0]} is no list")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{annotations} is no COCO file (a JSON object with images, annotations, categories): {error}") from None
     allowed = set(known) if known is not None else {row.name for row in classes()} | {OTHER_SIGN}
-    given = names if names is not None else _names(rows.get("categories", []))
+    # Ids are compared as text, as `truth` does: some files write them as numbers here and as text there.
+    given = {str(key): name for key, name in (names if names is not None else _names(rows.get("categories", []))).items()}
     problems: list[Problem] = []
-    photos: dict[Any, dict[str, Any]] = {}
-    boxes: dict[Any, list[Labelled]] = {}
-    ignore: dict[Any, list[Ltrb]] = {}
+    photos: dict[str, dict[str, Any]] = {}
+    boxes: dict[str, list[Labelled]] = {}
+    ignore: dict[str, list[Ltrb]] = {}
     for row in rows["images"]:
         try:
-            key, file_name = row["id"], str(row["file_name"])
-            size = (int(row["width"]), int(row["height"]))
-        except (KeyError, TypeError, ValueError) as error:
+            key, file = str(row["id"]), images / str(row["file_name"])
+            size = (int(row["width"]), int(row["height"])) if {"width", "height"} & row.keys() else size_of(file)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             problems.append(Problem(str(row)[:60], "bad-annotation", f"image without id, file_name, width or height ({error})"))
             continue
         if key in photos:
-            problems.append(Problem(str(key), "bad-annotation", f"image id {key} occurs twice"))
+            problems.append(Problem(key, "bad-annotation", f"image id {key} occurs twice"))
             continue
-        photos[key] = {"file": images / file_name, "size": size}
+        photos[key] = {"id": row["id"], "file": file, "size": size}
         boxes[key], ignore[key] = [], []
     for row in rows["annotations"]:
-        key = row.get("image_id") if isinstance(row, dict) else None
+        key = str(row.get("image_id") if isinstance(row, dict) else None)
         if key not in photos:
-            problems.append(Problem(str(key), "bad-annotation", f"annotation of an image that is not listed: {str(row)[:80]}"))
+            problems.append(Problem(key, "bad-annotation", f"annotation of an image that is not listed: {str(row)[:80]}"))
             continue
         try:
             left, top, width, height = (float(side) for side in row["bbox"])
-            category = row["category_id"]
+            category = str(row["category_id"])
         except (KeyError, TypeError, ValueError):
-            problems.append(Problem(str(key), "bad-annotation", f"annotation without category_id or bbox of 4: {str(row)[:80]}"))
+            problems.append(Problem(key, "bad-annotation", f"annotation without category_id or bbox of 4: {str(row)[:80]}"))
             continue
         if not all(math.isfinite(side) for side in (left, top, width, height)):
-            problems.append(Problem(str(key), "box-not-finite", f"bbox {row['bbox']}"))
+            problems.append(Problem(key, "box-not-finite", f"bbox {row['bbox']}"))
             continue
         box = (left, top, left + width, top + height)
         name = given.get(category)
@@ -75,21 +80,29 @@ def load(
         if row.get("iscrowd"):
             ignore[key].append(box)
         elif name not in allowed:
-            problems.append(
-                Problem(str(key), "unknown-class", f"category {category} ({name or 'no name'}) is not in the taxonomy")
-            )
+            problems.append(Problem(key, "unknown-class", f"category {category} ({name or 'no name'}) is not in the taxonomy"))
             ignore[key].append(box)
         else:
             boxes[key].append((*box, name))
     made = (
-        LabelledPhoto(key, row["file"], row["size"][0], row["size"][1], tuple(boxes[key]), tuple(ignore[key]), stretch)
+        LabelledPhoto(row["id"], row["file"], *row["size"], tuple(boxes[key]), tuple(ignore[key]), stretch)
         for key, row in photos.items()
     )
     return DataSet(annotations.parent.name, tuple(made), tuple(problems))
 
 
-def _names(categories: Any) -> dict[int, str]:
-    return {row["id"]: from_coco().get(str(row.get("name")), str(row.get("name"))) for row in categories if "id" in row}
+def _names(categories: list[Any]) -> dict[str, str]:
+    rows = [row for row in categories if isinstance(row, dict) and "id" in row]
+    return {str(row["id"]): from_coco().get(str(row.get("name")), str(row.get("name"))) for row in rows}
+
+
+def size_of(photo: Path) -> tuple[int, int]:
+    """Width and height as stored; 0, 0 where there is no photo (the check says why)."""
+    try:
+        with Image.open(photo) as image:
+            return image.size
+    except OSError:
+        return 0, 0
 
 
 def write(photos: Collection[LabelledPhoto], folder: Path) -> Path:

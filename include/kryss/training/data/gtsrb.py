@@ -49,13 +49,23 @@ def load(folder: Path) -> DataSet:
 def _rows(folder: Path) -> Iterator[tuple[str, Path | bytes | None, list[str]]]:
     """Name, crop (None: not there) and the columns x1, y1, x2, y2, class."""
     if (folder / "labels.csv").is_file():
-        with zipfile.ZipFile(folder / "crops.zip") as crops, (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
-            inside = {Path(name).name: name for name in crops.namelist()}
-            for row in csv.DictReader(file):
-                body = crops.read(inside[row["file"]]) if row["file"] in inside else None
-                yield row["file"], body, [row[key] or "" for key in ("x1", "y1", "x2", "y2", "class_id")]
+        columns = ("x1", "y1", "x2", "y2", "class_id")
+        try:
+            with (
+                zipfile.ZipFile(folder / "crops.zip") as crops,
+                (folder / "labels.csv").open(encoding="utf-8", newline="") as file,
+            ):
+                inside = {Path(name).name: name for name in crops.namelist()}
+                for row in csv.DictReader(file):
+                    body = crops.read(inside[row["file"]]) if row["file"] in inside else None
+                    yield row["file"], body, [row[key] or "" for key in columns]
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{folder / 'crops.zip'}: {error}") from error
+        except KeyError as error:
+            raise ValueError(f"{folder / 'labels.csv'} has no column {error}; it needs file, {', '.join(columns)}") from error
         return
-    tables = sorted(folder.rglob("GT-*.csv"))
+    # GT-final_test.test.csv comes with the test photos and tells no classes.
+    tables = [path for path in sorted(folder.rglob("GT-*.csv")) if not path.name.endswith(".test.csv")]
     if not tables:
         raise FileNotFoundError(f"neither labels.csv nor GT-*.csv in {folder}: is it GTSRB?")
     for table in tables:
