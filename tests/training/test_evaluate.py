@@ -91,6 +91,12 @@ def test_average_precision_by_hand(tmp_path: Path) -> None:
     assert result["best"] == {"score_threshold": 0.7, "precision": 0.6667, "recall": 1.0, "f1": 0.8}
 
 
+def test_the_best_threshold_keeps_all_finds_of_its_score(tmp_path: Path) -> None:
+    truth = truth_of(coco([(0, STOP, (0, 0, 40, 40))], photos=2), tmp_path)
+    found = looked(truth, detection(STOP, 0.9, (0, 0, 40, 40), "0"), detection(STOP, 0.9, (0, 0, 40, 40), "1"))
+    assert score(truth, found)["best"] == {"score_threshold": 0.9, "precision": 0.5, "recall": 1.0, "f1": 0.6667}
+
+
 def test_average_precision_over_overlaps_counts_the_overlaps_that_hold(tmp_path: Path) -> None:
     """40 of 50 pixels: IoU 0.8. Right at 0.5, 0.55, ..., 0.8: seven of ten."""
     truth = truth_of(coco([(0, STOP, (0, 0, 50, 50))]), tmp_path)

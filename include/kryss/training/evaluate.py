@@ -374,6 +374,9 @@ def _best(matched: Sequence[Judged], labelled: int) -> dict[str, Any]:
         return {"score_threshold": None, "precision": None, "recall": None, "f1": None}
     hits = np.cumsum([one.right for one in counted])
     f1 = 2 * hits / (np.arange(1, len(counted) + 1) + labelled)
+    scores = np.array([one.score for one in counted])
+    # A threshold keeps all of a score or none.
+    f1[:-1][scores[:-1] == scores[1:]] = -1
     at = int(f1.argmax())
     return {
         "score_threshold": round(counted[at].score, 4),
