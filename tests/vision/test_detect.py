@@ -247,6 +247,69 @@ def test_no_more_detections_than_the_limit_the_best_ones(random: Weights) -> Non
     assert len(every) > 3 and few == every[:3]
 
 
+def test_what_its_class_threshold_drops_does_not_count_towards_the_limit(random: Weights) -> None:
+    alone = replace(random, inference=replace(random.inference, recogniser=False, nms=Suppression(iou=0.3)))
+    every = look(detector_of(alone, "cpu"), photo(1))
+    best = every[0].class_name
+    others = [d.box for d in every if d.class_name != best]
+    few = replace(alone, thresholds={best: 0.9999}, inference=replace(alone.inference, max_detections=2))
+    assert len(others) > 2
+    assert [d.box for d in look(detector_of(few, "cpu"), photo(1))] == others[:2]
+
+
+HALVED = Calibration(((0.0, 0.0), (0.5, 0.9), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("inference", "curve"),
+    [
+        ({"recogniser": False}, HALVED),
+        ({"nms": Suppression("soft"), "max_candidates": 40}, HALVED),
+        ({"nms": Suppression("wbf", iou=0.2), "max_candidates": 40}, None),
+        ({"nms": Suppression("wbf", iou=0.2), "max_candidates": 40}, HALVED),
+    ],
+    ids=["one stage", "soft", "wbf", "wbf, calibrated"],
+)
+def test_an_evaluation_sees_what_a_run_sees(random: Weights, inference: dict[str, Any], curve: Calibration | None) -> None:
+    assert_same_from_a_threshold(
+        replace(random, inference=replace(random.inference, **inference), calibration=curve, score_threshold=0.3)
+    )
+
+
+def test_what_a_sure_reader_lifts_over_the_threshold_is_handed_to_it(random: Weights, tmp_path: Path) -> None:
+    """Where the entry does not say from which score on."""
+    from safetensors.torch import load_file
+
+    from kryss.vision.recognise import Settings, save_network
+
+    known = registry.reader_file(random)
+    assert known is not None
+    save_network(load_file(known), Settings(NAMES, 0.01, passes=1), tmp_path / "sure.safetensors")
+    inference = replace(random.inference, first_threshold=None, finder_weight=0.2, max_candidates=40)
+    sure = replace(random, name="sure", inference=inference)
+    assert_same_from_a_threshold(registry.register(sure, registry.weights_file(random), tmp_path / "sure.safetensors"))
+
+
+def test_a_calibration_is_of_the_scores_that_merging_leaves(random: Weights) -> None:
+    soft = replace(random.inference, nms=Suppression("soft"), max_candidates=40)
+    raw, told = (
+        look(detector_of(replace(random, inference=soft, calibration=curve), "cpu", 0.01), photo(1)) for curve in (None, HALVED)
+    )
+    expected = np.interp([d.score for d in raw], *zip(*HALVED.knots, strict=True))
+    assert len(raw) > 10
+    assert [d.score for d in told[: len(raw)]] == pytest.approx(expected.tolist(), abs=2e-4)
+
+
+def assert_same_from_a_threshold(entry: Weights) -> None:
+    """Finds from a threshold in the middle are the same, whether they are asked for alone or with all below it."""
+    every = [d.score for d in look(detector_of(entry, "cpu", 0.001), photo(1))]
+    middle = (every[len(every) // 2 - 1] + every[len(every) // 2]) / 2
+    assert every[-1] < middle - 1e-3 < middle + 1e-3 < every[0]
+    entry = replace(entry, score_threshold=middle)
+    used = look(detector_of(entry, "cpu"), photo(1))
+    assert used == [d for d in look(detector_of(entry, "cpu", 0.001), photo(1)) if d.score >= middle]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -292,6 +355,11 @@ def test_an_ensemble_fuses_its_members(random: Weights) -> None:
     assert {d.model_key for d in detections} == {"both@1"}
     assert max(map(len, members)) <= len(detections) <= sum(map(len, members))
     assert dict(together.detect([("1", photo(1)), ("2", photo(2))])) == {str(k): together.look(str(k), photo(k)) for k in (1, 2)}
+    for number, calibrated in ((1, random), (2, resolve("random@2"))):
+        weak = replace(calibrated, name="weak", version=str(number), calibration=Calibration(((0.0, 0.0), (1.0, 0.12))))
+        registry.write_entry(replace(weak, inference=replace(weak.inference, max_candidates=20)))
+    members = {"members": ["weak@1", "weak@2"]}
+    assert_same_from_a_threshold(replace(both, options=members, inference=Inference(nms=Suppression(iou=0.2))))
     with pytest.raises(ValueError, match="at least two members and as many weights"):
         detector_of(replace(both, options={"members": ["random@1"]}), "cpu")
 

@@ -54,3 +54,22 @@ def test_scales_that_the_largest_side_makes_one_are_looked_at_once() -> None:
     assert sizes == [(200, 75), (100, 38)]
     small = [view.content for view in views(photo[:60, :100], HOW, Inference(scales=(1.0, 1.5)))]
     assert small == [(100, 60), (150, 90)], "where there is room both are"
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ({"task": "detection"}, "task 'detection': only detect, depth"),
+        ({"vocabulary": "COCO"}, "vocabulary 'COCO': only mapillary, coco, finder"),
+        ({"preprocessing": {"size": "native", "max_side": 512, "channels": "BGR"}}, "channels 'BGR': only rgb, bgr"),
+        ({"inference": {"backend": "onnx"}}, "backend 'onnx': only torch, openvino"),
+        ({"inference": {"nms": {"measure": "giou"}}}, "measure 'giou': only iou, coverage"),
+        ({"inference": {"nms": {"method": "linear"}}}, "method 'linear': only hard, soft, wbf"),
+        ({"inference": {"scales": []}}, "scales .*at least one, above 0"),
+    ],
+    ids=str,
+)
+def test_a_word_that_an_entry_cannot_say_is_refused(part: dict[str, Any], named: str) -> None:
+    document = registry.entry_document(resolve("kryss-street-lite0")) | part
+    with pytest.raises(ValueError, match=named):
+        registry.entry_of(document, "mine.yaml")

@@ -34,6 +34,9 @@ LOG_EVERY = 50
 """Photos between two lines of progress."""
 FIRST_IOU = 0.6
 """Finds of the first stage that overlap by more are read once."""
+FUSED_FROM = 0.05
+"""Score, before calibration, from which finds are fused. A weak one moves the mean of a strong one, so this depends on no one's
+asking for more: an evaluation sees what a run sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def default_workers(batch: int) -> stream.Workers:
 
 
 def _single(entry: Weights, device: str | None, threshold: float) -> Model:
-    """A model of one entry with weights. ``threshold``: no score below it will be wanted."""
+    """A model of one entry with weights. ``threshold``: no score below it, before calibration, will be wanted."""
     how, inference = entry.preprocessing, entry.inference
     if how is None:
         raise ValueError(f"{model_key(entry)} says not how a photo is prepared for it")
@@ -223,7 +226,7 @@ def _judged(photo: Photo, found: Candidates, second: Second | None, entry: Weigh
 
             def matters(rows: np.ndarray, most: np.ndarray) -> np.ndarray:
                 # A little less than the threshold: probabilities are rounded to float32.
-                return np.asarray(calibrated(scored(found.scores[rows], most), entry.calibration) >= threshold - 1e-5)
+                return np.asarray(scored(found.scores[rows], most) >= threshold - 1e-5)
 
             shares, boxes = second.read(photo.pixels, found.boxes, matters=matters)
             named = shares[:, : len(second.classes)]
@@ -232,8 +235,9 @@ def _judged(photo: Photo, found: Candidates, second: Second | None, entry: Weigh
             found = Candidates(np.asarray(boxes, np.float64), scores, best)
         else:
             found = Candidates(found.boxes, found.scores, np.zeros(0, np.int64))
-    found = Candidates(found.boxes, calibrated(found.scores, entry.calibration), found.classes)
-    return merge(found.take(found.scores >= threshold), inference.nms, size, inference.max_detections)
+    found = merge(found.take(found.scores >= threshold), inference.nms, size)
+    # A calibration is chosen on the scores of what is left.
+    return Candidates(found.boxes, calibrated(found.scores, entry.calibration), found.classes)
 
 
 def calibrated(scores: np.ndarray, curve: Calibration | None) -> np.ndarray:
@@ -241,6 +245,11 @@ def calibrated(scores: np.ndarray, curve: Calibration | None) -> np.ndarray:
     if curve is None:
         return scores
     return np.interp(scores, [knot[0] for knot in curve.knots], [knot[1] for knot in curve.knots])
+
+
+def _uncalibrated(entry: Weights, score: float) -> float:
+    """The score of an entry's networks that becomes a calibrated one."""
+    return score if entry.calibration is None else entry.calibration.score_of(score)
 
 
 def _ensemble(entry: Weights, device: str | None, threshold: float) -> Model:
@@ -251,7 +260,7 @@ def _ensemble(entry: Weights, device: str | None, threshold: float) -> Model:
         raise ValueError(f"{model_key(entry)}: options must name at least two members and as many weights")
     if idle := _of_members(entry.inference):
         raise ValueError(f"{model_key(entry)}: {', '.join(idle)} of an ensemble would do nothing: its members have their own")
-    models = [_single(member, device, min(threshold, 0.05)) for member in members]
+    models = [_single(member, device, _uncalibrated(member, threshold)) for member in members]
     names = tuple(sorted({name for model in models for name in model.names}))
     number = {name: index for index, name in enumerate(names)}
     how = entry.inference.nms
@@ -266,8 +275,7 @@ def _ensemble(entry: Weights, device: str | None, threshold: float) -> Model:
         for photo, of_models in zip(photos, zip(*groups, strict=True), strict=True):
             size = (photo.pixels.shape[1], photo.pixels.shape[0])
             one = fuse(of_models, weights, how.iou, size, how.class_agnostic)
-            one = Candidates(one.boxes, calibrated(one.scores, entry.calibration), one.classes)
-            found.append(one.take(one.scores >= threshold))
+            found.append(Candidates(one.boxes, calibrated(one.scores, entry.calibration), one.classes))
         return found
 
     plans = tuple(plan for model in models for plan in model.plans)
@@ -293,6 +301,9 @@ def load_detector(name: str, device: str | None = None, score_threshold: float |
 
 def detector_of(entry: Weights, device: str | None = None, score_threshold: float | None = None) -> Detector:
     """The detector of an entry, e.g. of a registered one with other options."""
-    lowest = min([entry.score_threshold, *entry.thresholds.values()]) if score_threshold is None else score_threshold
+    own = _uncalibrated(entry, min([entry.score_threshold, *entry.thresholds.values()]))
+    lowest = own if score_threshold is None else _uncalibrated(entry, score_threshold)
+    if entry.family == "ensemble" or entry.inference.nms.method == "wbf":
+        lowest = min(own, FUSED_FROM)
     model = (_ensemble if entry.family == "ensemble" else _single)(entry, device, lowest)
     return Detector(entry, model, score_threshold)

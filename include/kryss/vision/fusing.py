@@ -16,7 +16,7 @@ LOWEST_SCORE = 0.001
 """Below it soft suppression takes a box for gone."""
 
 
-def merge(found: Candidates, how: Suppression, size: tuple[int, int], most: int = 100) -> Candidates:
+def merge(found: Candidates, how: Suppression, size: tuple[int, int]) -> Candidates:
     """What is left of boxes in a photo of a size (width, height), by falling score."""
     overlap = coverage if how.measure == "coverage" else iou
     methods: dict[str, Callable[[Candidates], Candidates]] = {
@@ -29,7 +29,7 @@ def merge(found: Candidates, how: Suppression, size: tuple[int, int], most: int 
         merged = method(found)
     else:
         merged = join([method(found.take(found.classes == index)) for index in np.unique(found.classes)])
-    return merged.take(np.argsort(-merged.scores, kind="stable")[:most])
+    return merged.take(np.argsort(-merged.scores, kind="stable"))
 
 
 def suppress(found: Candidates, limit: float, most: int = 100, overlap: Overlap = iou) -> Candidates:

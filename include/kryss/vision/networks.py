@@ -77,7 +77,8 @@ def class_names(entry: Weights) -> dict[int, str]:
 def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[Network, Second | None]:
     """Reads the checked weights of an entry and makes them callable: the finder, and its second stage if it has one.
 
-    ``device``: as torch names it (default: a GPU if there is one); ``threshold``: score below which nothing is wanted.
+    ``device``: as torch names it (default: a GPU if there is one); ``threshold``: score, before calibration, below which nothing
+    is wanted.
     """
     if entry.task != "detect":
         raise ValueError(f"{entry.name} is no detector: its task is {entry.task}")
@@ -97,10 +98,12 @@ def load_network(entry: Weights, device: str | None, threshold: float) -> tuple[
     state = read_state(weights_file(entry))
     path = reader_file(entry) if entry.inference.recogniser else None
     second = _reader(path, entry, target) if path else None
-    least = entry.inference.first_threshold
-    first_threshold = least if second and least is not None else threshold
+    if second:
+        weight, least = entry.inference.finder_weight, entry.inference.first_threshold
+        # The score is finder ** weight * reader ** (1 - weight), and no reader says more than 1.
+        threshold = least if least is not None else threshold ** (1 / weight) if weight else 0.0
     made = _on_openvino if entry.inference.backend == "openvino" and target.type == "cpu" else _on_torch
-    return made(entry, state, target, wanted, bool(second), first_threshold), second
+    return made(entry, state, target, wanted, bool(second), threshold), second
 
 
 def onnx_session(path: Path) -> Any:

@@ -24,11 +24,12 @@ import re
 import shutil
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args, get_origin, get_type_hints
 
 import requests
 import yaml
@@ -117,7 +118,7 @@ class Inference:
     max_candidates: int = 40
     """What the first stage hands to the second at most."""
     first_threshold: float | None = None
-    """Score from which the first stage hands a find to the second (None: the score threshold)."""
+    """Score from which the first stage hands a find to the second (None: what can still reach the lowest threshold)."""
     recogniser: bool = True
     """Whether the second stage is asked."""
     finder_weight: float = 0.5
@@ -126,6 +127,10 @@ class Inference:
     """Of the arithmetic, where the hardware has it: bf16 on CPUs and GPUs, fp16 on GPUs."""
     backend: Literal["torch", "openvino"] = "torch"
     """What runs the network on a CPU; on a GPU it is torch. Family onnx: ONNX Runtime."""
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"scales {list(self.scales)}: at least one, above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,14 @@ class Calibration:
         scores, shares = [k[0] for k in self.knots], [k[1] for k in self.knots]
         if len(self.knots) < 2 or sorted(set(scores)) != scores or sorted(shares) != shares:
             raise ValueError(f"calibration: knots {self.knots} are no rising curve of at least two points")
+
+    def score_of(self, share: float) -> float:
+        """The least score that the curve takes to a share; 1 where it takes none so far."""
+        after = bisect_left(self.knots, share, key=lambda knot: knot[1])
+        if after in (0, len(self.knots)):
+            return float(after > 0)
+        low, high = self.knots[after - 1], self.knots[after]
+        return low[0] + (share - low[1]) / (high[1] - low[1]) * (high[0] - low[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +231,8 @@ def entry_of(document: Mapping[str, Any], where: str, folder: Path = HERE) -> We
     """An entry from its document. ``where``: for the error."""
 
     def built(kind: type, values: Mapping[str, Any]) -> Any:
-        known = {part.name for part in fields(kind)}
-        if odd := sorted(set(values) - known):
+        known = get_type_hints(kind)
+        if odd := sorted(set(values) - known.keys()):
             raise ValueError(f"{odd[0]!r} is no field of {kind.__name__.lower()}; known: {', '.join(sorted(known))}")
         made = {}
         for key, value in values.items():
@@ -229,6 +242,9 @@ def entry_of(document: Mapping[str, Any], where: str, folder: Path = HERE) -> We
                 value = tuple((float(score), float(share)) for score, share in value)
             elif isinstance(value, list):
                 value = tuple(value)
+            # A word that nobody knows would be taken for another one further on.
+            if get_origin(known[key]) is Literal and value not in get_args(known[key]):
+                raise ValueError(f"{key} {value!r}: only {', '.join(get_args(known[key]))}")
             made[key] = value
         return kind(**made)
 
