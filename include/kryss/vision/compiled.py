@@ -1,7 +1,7 @@
 """Networks on a CPU through OpenVINO: converted from torch once, kept on disk, compiled for a size of input.
 
-The graph is converted with free sizes and kept in the weights folder under a name that follows from the weights and the versions
-of the libraries, so that a task pays for the conversion once on a machine and for the compilation (half a second) once a process.
+The graph is converted with free sizes and kept in the weights folder under a name that follows from the weights and OpenVINO's
+version, so that a task pays for the conversion once on a machine and for the compilation (half a second) once a process.
 Every stream has one thread: streams scale better than threads that share a picture, and sums are added in one order, so the bits
 of a result depend on neither the number of streams nor what else is going on. bf16 is used where the processor has it, else
 OpenVINO takes fp32.
