@@ -85,7 +85,7 @@ def load(
         else:
             boxes[key].append((*box, name))
     made = (
-        LabelledPhoto(row["id"], row["file"], *row["size"], tuple(boxes[key]), tuple(ignore[key]), stretch)
+        LabelledPhoto(row["id"], row["file"], row["size"][0], row["size"][1], tuple(boxes[key]), tuple(ignore[key]), stretch)
         for key, row in photos.items()
     )
     return DataSet(annotations.parent.name, tuple(made), tuple(problems))
