@@ -107,6 +107,10 @@ def test_missing_and_foreign_files_are_told(files: Path) -> None:
     torch.save({"decoder.0.conv.conv.weight": torch.zeros(3)}, files / "depth.pth")
     with pytest.raises(DepthUnavailable, match="not Monodepth2's"):
         load_depth("monodepth2")
+    for junk in (b"<!DOCTYPE html>", b""):
+        (files / "depth.pth").write_bytes(junk)
+        with pytest.raises(DepthUnavailable, match="not Monodepth2's"):
+            load_depth("monodepth2")
     (files / "encoder.pth").unlink()
     with pytest.raises(DepthUnavailable, match=r"encoder\.pth is not here"):
         load_depth("monodepth2")

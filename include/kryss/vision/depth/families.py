@@ -21,7 +21,7 @@ from PIL import Image
 from kryss.vision.compiled import SHAPES, Compiled, compiled, graph
 from kryss.vision.depth.maps import DepthMap
 from kryss.vision.networks import onnx_session, threads
-from kryss.vision.registry import Weights, WeightsUnavailable, file_digest, model_key, weights_file
+from kryss.vision.registry import Weights, WeightsDamaged, WeightsUnavailable, file_digest, model_key, weights_file
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def family(entry: Weights) -> Family:
             )
     try:
         return makers[entry.family](entry)
-    except WeightsUnavailable as error:
+    except (WeightsUnavailable, WeightsDamaged) as error:
         raise DepthUnavailable(str(error)) from error
 
 

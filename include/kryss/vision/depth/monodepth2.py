@@ -9,6 +9,7 @@ commercial use.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +108,14 @@ class Monodepth2(nn.Module):
 
 
 def load_monodepth2(encoder: Path, depth: Path) -> Monodepth2:
-    """From the official pair of files. ValueError where they are of another network."""
-    state = torch.load(encoder, map_location="cpu", weights_only=True)
-    size = int(state.pop("width", 640)), int(state.pop("height", 192))
-    state.pop("use_stereo", None)
-    model = Monodepth2(size)
+    """From the official pair of files. ValueError where they are of another network, or no networks."""
     try:
+        state = torch.load(encoder, map_location="cpu", weights_only=True)
+        size = int(state.pop("width", 640)), int(state.pop("height", 192))
+        state.pop("use_stereo", None)
+        model = Monodepth2(size)
         model.encoder.load_state_dict(state)
         model.depth.load_state_dict(torch.load(depth, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError) as error:
         raise ValueError(f"{encoder.name} and {depth.name} are not Monodepth2's ResNet-18 files: {str(error)[:300]}") from error
     return model.eval().requires_grad_(False)
