@@ -135,6 +135,28 @@ def test_gtsdb_as_published(tmp_path: Path) -> None:
         gtsdb.load(tmp_path / "images")
 
 
+@pytest.mark.parametrize("name", ["transfer", "street-lite0", "reader", "reader-again", "reader-lights"])
+def test_the_shipped_recipes_take_gtsdb_as_published_and_as_coco(name: str, tmp_path: Path) -> None:
+    from kryss.training.recipe import load_recipe
+    from kryss.training.recogniser import load_reader_recipe
+    from kryss.training.run import sound
+
+    published, packed = tmp_path / "published", tmp_path / "packed"
+    photo(published / "00000.ppm", (80, 60))
+    (published / "gt.txt").write_text("00000.ppm;10;20;29;39;14\n", encoding="utf-8")
+    photo(packed / "images" / "0.jpg", (80, 60))
+    image = {"id": 0, "file_name": "0.jpg", "width": 80, "height": 60}
+    sign = {"image_id": 0, "category_id": 14, "bbox": [10, 20, 20, 20]}
+    (packed / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign], "categories": []}))
+    source = (load_reader_recipe(name) if name.startswith("reader") else load_recipe(name)).data["gtsdb"]
+    for path in (published, packed, packed / "annotations.json"):
+        kept, left_out = sound({"gtsdb": source}, {"gtsdb": path}, skip_bad=False)
+        [one] = kept["gtsdb"]
+        assert (one.id, one.boxes, one.stretch, left_out) == (0, ((10, 20, 30, 40, STOP),), 1.0, {})
+    with pytest.raises(FileNotFoundError, match=r"no .*nothing\.json"):
+        sound({"gtsdb": source}, {"gtsdb": tmp_path / "nothing.json"}, skip_bad=False)
+
+
 def test_gtsrb_in_both_forms(tmp_path: Path) -> None:
     published, packed = tmp_path / "published", tmp_path / "packed"
     photo(published / "00014" / "00000.ppm", (30, 31))

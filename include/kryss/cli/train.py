@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMATS = "GTSDB, traffic lights and other COCO sets: the folder with annotations.json and images/, or the annotation file"
+FORMATS = (
+    "COCO sets (GTSDB, traffic lights): the folder with annotations.json and images/, or the annotation file; "
+    "GTSDB also as published: the folder with gt.txt"
+)
 
 SPRITES = "package_signs of npm's mapillary_sprite_source (npm pack mapillary_sprite_source)"
 

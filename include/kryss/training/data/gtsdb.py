@@ -18,9 +18,10 @@ SIZE = (1360, 800)
 
 
 def load(folder: Path) -> DataSet:
-    """Every photo of the folder, those without a labelled sign too."""
-    if (folder / "annotations.json").is_file():
-        return coco.load(folder / "annotations.json", folder / "images", from_gtsdb())
+    """Every photo of the folder (or of an annotation file in COCO's form), those without a labelled sign too."""
+    annotations = folder if folder.suffix == ".json" else folder / "annotations.json"
+    if annotations.is_file() or annotations == folder:
+        return coco.load(annotations, annotations.parent / "images", from_gtsdb())
     if not (folder / "gt.txt").is_file():
         raise FileNotFoundError(f"neither annotations.json nor gt.txt in {folder}: is it GTSDB?")
     problems: list[Problem] = []
