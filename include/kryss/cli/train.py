@@ -106,7 +106,8 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     depth.add_argument(
         "--start", metavar="MODEL", help="a depth network of ours to start from instead of the recipe's: a file or a name"
     )
-    depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB (annotations.json, images): textures and real photos")
+    depth.add_argument("--gtsdb", type=Path, metavar="DIR", help="GTSDB, as published or as COCO: textures and real photos")
+    _bad(depth)
     length = depth.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=_positive, help="the schedule follows the clock (then it is not repeatable)")
     length.add_argument("--steps", type=_at_least(1), help="the schedule follows the steps")
@@ -170,6 +171,10 @@ def _data(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         help=f"where a set of the recipe is; again for each. {FORMATS}",
     )
+    _bad(parser)
+
+
+def _bad(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="go on without what is wrong in a data set, and count it")
 
 
@@ -309,7 +314,7 @@ def _depth(options: argparse.Namespace) -> int:
             recipe = recipe.model_copy(update={"start": options.start})
         if recipe.start != "imagenet":
             start_entry(recipe.start)
-        batches = batches_of(recipe, options.gtsdb)
+        batches, left_out = batches_of(recipe, options.gtsdb, options.skip_bad)
     state = train(
         recipe,
         batches,
@@ -320,8 +325,9 @@ def _depth(options: argparse.Namespace) -> int:
         workers=options.workers,
         resume=options.resume,
     )
-    made = write_depth(state, recipe, batches.photos, options.out, *options.name)
-    told = {"model": model_key(made), "file": str(options.out / str(made.file)), "steps": made.trained["steps"]}
+    made = write_depth(state, recipe, batches.photos, left_out, options.out, *options.name)
+    told: dict[str, object] = {"model": model_key(made), "file": str(options.out / str(made.file))}
+    told |= {key: made.trained[key] for key in ("steps", "left_out")}
     if not options.no_register:
         told["registered"] = model_key(register_run(options.out))
     print(json.dumps(told))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kryss.training.recipe import Recipe
@@ -95,6 +96,8 @@ def reader_card(classes: Sequence[str], temperature: float, trained: Mapping[str
 def depth_card(entry: Weights) -> str:
     """Markdown, of a depth network."""
     trained = entry.trained
+    left_out = ", ".join(f"{number} {kind}" for kind, number in trained["left_out"].items())
+    start = trained["recipe"]["start"]
     lines = [
         f"# {entry.name}, version {entry.version}",
         "",
@@ -104,12 +107,12 @@ def depth_card(entry: Weights) -> str:
         "## Data",
         f"Streets rendered by `kryss.training.rendered` (seed {trained['recipe']['seed']}) with their true depth, and "
         f"{trained['photos']} photos of which the sizes of signs, the plane of the road and the sky are known. "
-        f"SHA-256 of these: `{trained['data']}`.",
+        f"Left out: {left_out or 'nothing'}. SHA-256 of these: `{trained['data']}`.",
         LICENCES,
         "",
         "## Training",
         f"{trained['steps']} steps of {trained['recipe']['rendered']} rendered pictures and {trained['recipe']['real']} photos "
-        "(recipe.yaml), from an ImageNet backbone.",
+        f"(recipe.yaml), from {'an ImageNet backbone' if start == 'imagenet' else Path(start).name}.",
         "",
         "`python -m kryss.training.depth_judge --model FILE --area DIR` judges it by true depth.",
     ]

@@ -9,29 +9,34 @@ Valpola 2017).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from kryss.training.backbone import backbone_weights
+from kryss.training.data import LabelledPhoto, split
 from kryss.training.depth_data import Batch, Batches
 from kryss.training.logs import Table
-from kryss.training.recipe import OtherRun, RecipeError
+from kryss.training.recipe import DataSet, OtherRun, RecipeError
 from kryss.training.rendered import Streets
+from kryss.training.run import data_digest, sound
 from kryss.training.state import save_atomically
 from kryss.vision.depth.families import kryss_network
 from kryss.vision.depth.network import DepthNetwork
-from kryss.vision.registry import UnknownWeights, Weights, resolve
+from kryss.vision.registry import UnknownWeights, Weights, file_digest, resolve, weights_file
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +188,13 @@ def start_entry(start: str) -> Weights:
     return entry
 
 
+def run_digest(recipe: DepthRecipe, photos: Sequence[LabelledPhoto], steps: int | None) -> str:
+    """Names what the weights follow from: recipe, photos, weights at the start, and the number of steps (None: the clock)."""
+    settings = recipe.model_dump(mode="json", exclude={"save_every_s", "start"})
+    start = recipe.start if recipe.start == "imagenet" else file_digest(weights_file(start_entry(recipe.start)))
+    return hashlib.sha256(json.dumps([settings, data_digest(photos), start, steps], sort_keys=True).encode()).hexdigest()
+
+
 def train(
     recipe: DepthRecipe,
     batches: Batches,
@@ -216,9 +228,11 @@ def train(
     for one in (model, mean):
         one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     step, spent = 0, 0.0
-    checkpoint = out / CHECKPOINT
+    checkpoint, of_run = out / CHECKPOINT, run_digest(recipe, batches.photos, steps)
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if state.get("of_run", of_run) != of_run:  # checkpoints of kryss-depth@1 do not say
+            raise OtherRun(f"{checkpoint} is of another recipe, other data, another start or other --steps: give another --out")
         model.load_state_dict(state["model"])
         mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
@@ -229,7 +243,7 @@ def train(
 
     def save() -> None:
         state = {"model": model.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-        save_atomically({**state, "spent": spent + time.monotonic() - started}, checkpoint)
+        save_atomically({**state, "of_run": of_run, "spent": spent + time.monotonic() - started}, checkpoint)
         save_atomically(mean.state_dict(), out / "depth-ema.pt")
 
     started = saved = time.monotonic()
@@ -308,16 +322,15 @@ def _fold_in(mean: DepthNetwork, model: DepthNetwork, keep: float) -> None:
             value.copy_(state[key])
 
 
-def batches_of(recipe: DepthRecipe, gtsdb: Path | None) -> Batches:
-    """The recipe's data; of GTSDB only what is not held out. Without it: rendered streets with drawn textures alone."""
-    photos: list[Any] = []
+def batches_of(recipe: DepthRecipe, gtsdb: Path | None, skip_bad: bool = False) -> tuple[Batches, dict[str, int]]:
+    """The recipe's data, and what was left out by kind. Of GTSDB only what is not held out; without it: rendered streets with
+    drawn textures alone.
+    """
+    photos: list[LabelledPhoto] = []
+    left_out: dict[str, int] = {}
     if gtsdb:
-        from kryss.training.data import coco, split
-        from kryss.vision.taxonomy import from_gtsdb
-
-        photos = split(coco.load(gtsdb / "annotations.json", gtsdb / "images", from_gtsdb()).photos)[0]
-    from PIL import Image
-
+        kept, left_out = sound({"gtsdb": DataSet(format="gtsdb")}, {"gtsdb": gtsdb}, skip_bad)
+        photos = split(kept["gtsdb"])[0]
     every = max(1, len(photos) // max(1, recipe.texture_photos))
     textures = [Image.fromarray(photo.pixels()) for photo in photos[::every][: recipe.texture_photos]]
-    return Batches(Streets(textures, recipe.seed), photos, recipe.sizes, recipe.rendered, recipe.real, recipe.seed)
+    return Batches(Streets(textures, recipe.seed), photos, recipe.sizes, recipe.rendered, recipe.real, recipe.seed), left_out

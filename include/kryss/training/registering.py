@@ -87,10 +87,16 @@ def write_model(state: Mapping[str, Tensor], folder: Path, entry: Weights) -> We
 
 
 def write_depth(
-    state: Mapping[str, Tensor], recipe: DepthRecipe, photos: Sequence[LabelledPhoto], out: Path, name: str, version: str = ""
+    state: Mapping[str, Tensor],
+    recipe: DepthRecipe,
+    photos: Sequence[LabelledPhoto],
+    left_out: Mapping[str, int],
+    out: Path,
+    name: str,
+    version: str = "",
 ) -> Weights:
     """A depth network in ``out``, used as the one that ships: ``model.safetensors`` with its entry, the card ``model.md``, and
-    the recipe.
+    the recipe. ``left_out``: of the photos and their boxes, by kind (``--skip-bad``).
     """
     from kryss.training.card import depth_card
     from kryss.training.depth import CHECKPOINT
@@ -101,6 +107,7 @@ def write_depth(
         "recipe": document,
         "data": data_digest(photos),
         "photos": len(photos),
+        "left_out": dict(left_out),
         "steps": torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["step"],
     }
     made = replace(
