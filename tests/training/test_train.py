@@ -341,7 +341,7 @@ def test_data_that_a_recipe_does_not_take_or_lacks_is_named(sets: Path, capfd: p
     from kryss.cli.__main__ import main
 
     assert main(["train", "check", "street-lite0", "--data", f"gtsdb={sets}"]) == 1
-    assert "missing: lights; the recipe street-lite0 takes gtsdb (coco), lights (coco)" in capfd.readouterr().err
+    assert "missing: lights; the recipe street-lite0 takes gtsdb (gtsdb), lights (coco)" in capfd.readouterr().err
     assert main(["train", "check", "transfer", "--data", f"signs={sets}"]) == 1
     assert "unknown: signs" in capfd.readouterr().err
     with pytest.raises(SystemExit):
