@@ -664,3 +664,19 @@ def test_scenes_need_photos_and_drawings(streets: Path, tmp_path: Path, capsys: 
         said = capsys.readouterr().err
         assert told in said and "Traceback" not in said
         assert not (tmp_path / "out").exists()
+def test_scenes_of_gtsdb_as_published_show_its_labels_and_nothing_that_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    cv2.imwrite(str(tmp_path / "00005.ppm"), rng.integers(60, 160, (160, 200, 3), dtype=np.uint8))
+    (tmp_path / "gt.txt").write_text("00005.ppm;80;60;119;99;41\n")
+    given = {"--photos": tmp_path, "--sprites": SPRITES, "--number": 12, "--side": 128}
+    assert main(arguments("compose", tmp_path / "out", given)) == 1
+    assert "no photos to compose scenes from" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "00005.ppm").rename(tmp_path / "00004.ppm")
+    (tmp_path / "gt.txt").write_text("00004.ppm;80;60;119;99;41\n")
+    assert main(arguments("compose", tmp_path / "out", given)) == 0
+    found = coco.load(tmp_path / "out" / "annotations.json", tmp_path / "out" / "images")
+    assert "regulatory--end-of-no-overtaking--g1" in {box[4] for photo in found.photos for box in photo.boxes}
+
+

@@ -433,16 +433,21 @@ class Sampler:
 def write_from_folder(
     photos: Path, sprites: Path, count: int, out: Path, seed: int = 0, side_px: int = 640, prelabels: Path | None = None
 ) -> Path:
-    """Composes a COCO data set onto street photos: a COCO data set (``photos/annotations.json``), or any folder of photos. What
-    these show without a label is an ignore region where ``prelabels`` (`kryss.training.prelabel`) says so. Held-out photos of a
-    labelled set are left out.
+    """Composes a COCO data set onto street photos: a COCO data set (``photos/annotations.json``), GTSDB as published, or any
+    folder of photos. What these show without a label is an ignore region where ``prelabels`` (`kryss.training.prelabel`) says
+    so. Held-out photos of a labelled set are left out.
     """
     from kryss.training import prelabel
-    from kryss.training.data import check, folder, split
+    from kryss.training.data import check, folder, gtsdb, split
     from kryss.vision.taxonomy import detected
 
-    labelled = (photos / "annotations.json").is_file()
-    data = coco.load(photos / "annotations.json", photos / "images") if labelled else folder.load(photos)
+    labelled = True
+    if (photos / "annotations.json").is_file():
+        data = coco.load(photos / "annotations.json", photos / "images")
+    elif (photos / "gt.txt").is_file():
+        data = gtsdb.load(photos)
+    else:
+        data, labelled = folder.load(photos), False
     places = list(check.checked(data, skip_bad=True).photos)
     if labelled:
         places = split(places)[0]
