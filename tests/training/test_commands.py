@@ -217,6 +217,34 @@ def test_where_nothing_can_be_written_one_line_says_so(
     assert "/proc/nothing: " in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_detector_that_goes_on_keeps_its_start_and_notices_other_drawings(
+    streets: Path, tiny_settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [{"name": "a", "rate": 1e-3, "steps": 1}]
+    recipe = config(tmp_path, {**tiny_settings, "data": {"gtsdb": {"ids": "gtsdb"}}, "stages": stages})
+    drawings, out = shutil.copytree(SPRITES, tmp_path / "drawings"), tmp_path / "out"
+    given = {"--config": recipe, "--data": f"gtsdb={streets}", "--sprites": drawings}
+    plain = ("--no-judge", "--no-register")
+    torch.save({"box_net.predict.conv_pw.bias": torch.zeros(36)}, tmp_path / "first.pt")
+
+    def start() -> str:
+        return str(entry_in(out / "model.safetensors").trained["start"])
+
+    assert main(arguments("detector", out, given, *plain, "--start", str(tmp_path / "first.pt"))) == 0
+    began = start()
+    assert began.startswith("first.pt (")
+    for more in ([], ["--start", str(tmp_path / "first.pt")]):
+        assert main(arguments("detector", out, given, *plain, "--resume", *more)) == 0
+        assert start() == began
+    assert main(arguments("detector", out, given, *plain, "--resume", "--start", "none")) == 1
+    assert f"started from {began}" in capsys.readouterr().err.splitlines()[-1]
+    path = drawings / f"{SIGNS[14]}.svg"
+    path.write_text(path.read_text() + "\n")
+    assert main(arguments("detector", out, given, *plain, "--resume")) == 1
+    assert "was made with other data" in capsys.readouterr().err.splitlines()[-1]
+    assert main(arguments("detector", out, given, *plain, "--resume", "--new-data")) == 0
+
+
 # The reader
 
 
@@ -653,17 +681,6 @@ def test_composed_scenes_are_a_data_set_that_trains_and_come_again_by_their_seed
     assert "12 photos to learn from, 2 held out" in capsys.readouterr().out
 
 
-def test_scenes_need_photos_and_drawings(streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "empty").mkdir()
-    for photos, sprites, told in (
-        (tmp_path / "nowhere", SPRITES, f"no folder {tmp_path / 'nowhere'}"),
-        (tmp_path / "empty", SPRITES, "nothing is left to learn from"),
-        (streets, tmp_path / "empty", "no drawings (*.svg) there"),
-    ):
-        assert main(arguments("compose", tmp_path / "out", {"--photos": photos, "--sprites": sprites})) == 1
-        said = capsys.readouterr().err
-        assert told in said and "Traceback" not in said
-        assert not (tmp_path / "out").exists()
 def test_scenes_of_gtsdb_as_published_show_its_labels_and_nothing_that_is_held_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -680,3 +697,14 @@ def test_scenes_of_gtsdb_as_published_show_its_labels_and_nothing_that_is_held_o
     assert "regulatory--end-of-no-overtaking--g1" in {box[4] for photo in found.photos for box in photo.boxes}
 
 
+def test_scenes_need_photos_and_drawings(streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for photos, sprites, told in (
+        (tmp_path / "nowhere", SPRITES, f"no folder {tmp_path / 'nowhere'}"),
+        (tmp_path / "empty", SPRITES, "nothing is left to learn from"),
+        (streets, tmp_path / "empty", "no drawings (*.svg) there"),
+    ):
+        assert main(arguments("compose", tmp_path / "out", {"--photos": photos, "--sprites": sprites})) == 1
+        said = capsys.readouterr().err
+        assert told in said and "Traceback" not in said
+        assert not (tmp_path / "out").exists()

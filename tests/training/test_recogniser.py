@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,6 +288,11 @@ def test_gtsdb_in_either_form_labels_its_classes_wherever_they_stand(source: dic
     recipe = ReaderRecipe.model_validate({"name": "x", "steps": 5, "data": {"gtsdb": source}})
     made = material(recipe, {"gtsdb": tmp_path}, SPRITES, tmp_path / "seen.json")
     assert [patch.label for patch in made.crops.finds] == [UNKNOWN]
+    # Which drawings are painted decides what is learnt, too: a run does not go on with others.
+    drawings = shutil.copytree(SPRITES, tmp_path / "drawings")
+    same = material(recipe, {"gtsdb": tmp_path}, drawings, tmp_path / "seen.json").digest
+    next(drawings.glob("*.svg")).unlink()
+    assert same == made.digest != material(recipe, {"gtsdb": tmp_path}, drawings, tmp_path / "seen.json").digest
 
 
 @pytest.mark.real

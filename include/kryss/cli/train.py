@@ -44,7 +44,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _recipe_and_data(detector, "transfer, the three stages of the thesis")
     _learning(detector)
-    detector.add_argument("--new-data", action="store_true", help="with --resume: go on although photos or labels are others now")
+    detector.add_argument(
+        "--new-data", action="store_true", help="with --resume: go on although photos, labels or drawings are others now"
+    )
     detector.add_argument(
         "--minutes", type=_positive, help="follow the clock instead of the recipe's steps (then it is not repeatable)"
     )

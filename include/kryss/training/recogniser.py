@@ -38,7 +38,7 @@ from kryss.training.logs import Table
 from kryss.training.prelabel import Find, key_of, read, refined
 from kryss.training.recipe import RECIPES, OtherRun, RecipeError, check_places, read_as
 from kryss.training.recipe import DataSet as Source
-from kryss.training.run import data_digest, file_digest, sound
+from kryss.training.run import data_digest, drawings_digest, sound, start_name
 from kryss.training.state import random_states, restore_random_states, save_atomically
 from kryss.vision.boxes import iou
 from kryss.vision.recognise import (
@@ -129,7 +129,7 @@ class Material:
     photos: int
     """Photos that are learnt from."""
     digest: str
-    """Names the data: photos, boxes, finds."""
+    """Names the data: photos, boxes, finds, drawings."""
     left_out: Mapping[str, int]
     """Kind of problem to how many photos or boxes were left out (``--skip-bad``)."""
 
@@ -170,7 +170,7 @@ def material(
         number = crops.mine(streets, everywhere, load_reader(start), recipe.mine)
         log.info("%d places that the reader takes for lights", number)
     found = [[find.teacher, find.kind, *find.box] for key in sorted(everywhere) for find in everywhere[key]]
-    digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), found]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), found, drawings_digest(sprites)]).encode()).hexdigest()
     return Material(crops, tuple(held), tuple(held_streets), len(streets) + len(singles), digest, left_out)
 
 
@@ -229,7 +229,7 @@ def train_reader(
         "photos": made.photos,
         "boxes": boxes,
         "left_out": dict(made.left_out),
-        "start": f"{start.name} ({file_digest(start)})" if start else recipe.start,
+        "start": start_name(str(start)) if start else recipe.start,
         "steps": recipe.steps,
         "held_out": _held_out(Reader(torch_run(network), settings), made.held_streets),
     }
@@ -313,7 +313,7 @@ def train(
         # On the CPU: states of random generators stay there, everything else goes where its owner is.
         state = torch.load(state_path, map_location="cpu", weights_only=True)
         if state["of_run"] != of_run:
-            raise OtherRun(f"{state_path} is of another recipe, other data or other prelabels: give another --out")
+            raise OtherRun(f"{state_path} is of another recipe, other data, drawings or prelabels: give another --out")
         first, spent = state["step"], state["seconds"]
         window = state["window"]
         network.load_state_dict(state["network"])

@@ -22,7 +22,7 @@ from kryss.training.data import OTHER_SIGN, DataSet, LabelledPhoto, Problem, coc
 from kryss.training.data.check import BrokenDataError, checked, counted
 from kryss.training.detector import read_state
 from kryss.training.recipe import DataSet as Source
-from kryss.training.recipe import Recipe, RecipeError, check_places, matches
+from kryss.training.recipe import OtherRun, Recipe, RecipeError, check_places, matches
 from kryss.training.truth import Truth, truth_of_photos
 from kryss.training.validation import Judged
 from kryss.vision.registry import model_key, resolve, weights_file
@@ -122,6 +122,14 @@ def data_digest(photos: Sequence[LabelledPhoto]) -> str:
     return total.hexdigest()
 
 
+def drawings_digest(sprites: Path) -> str:
+    """SHA-256 over every drawing that signs are painted from."""
+    total = hashlib.sha256()
+    for path in sorted(sprites.glob("*.svg")):
+        total.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
 def class_weights(recipe: Recipe, made: Material) -> Tensor:
     """(outputs,) for the classification losses, mean 1."""
     if recipe.loss.class_weights == "equal":
@@ -158,8 +166,8 @@ def train_detector(
     new_data: bool = False,
     name: str | None = None,
 ) -> Outcome:
-    """Trains by a recipe into a folder. ``start``: a file of weights or a model of the registry instead of the recipe's start.
-    ``name``: ``name@version`` of the model (default: the recipe's name and the weights' hash).
+    """Trains by a recipe into a folder. ``start``: a file of weights or a model of the registry instead of the recipe's start; a
+    run that goes on needs it no more. ``name``: ``name@version`` of the model (default: the recipe's name and the weights' hash).
     """
     from kryss.training.card import model_card
     from kryss.training.compose import Mix, Sampler
@@ -180,13 +188,16 @@ def train_detector(
         made.output_of,
         out,
         start=start_weights(begun, recipe),
+        start_name=start_name(begun),
         class_weights=class_weights(recipe, made),
-        data_digest=made.digest,
+        data_digest=hashlib.sha256(f"{made.digest} {drawings_digest(sprites)}".encode()).hexdigest(),
         minutes=minutes,
         device=device,
         resume=resume,
         new_data=new_data,
     )
+    if start and trainer.place["start"] != start_name(start):
+        raise OtherRun(f"the run in {out} started from {trainer.place['start']}: leave --start out, or give another --out")
     state = {key: value.cpu() for key, value in trainer.run().items()}
     figures = trainer.figures()
     trained = {
@@ -194,7 +205,7 @@ def train_detector(
         "data": made.digest,
         "photos": len(made.train),
         "left_out": made.left_out,
-        "start": f"{Path(begun).name} ({file_digest(Path(begun))})" if Path(begun).is_file() else begun,
+        "start": trainer.place["start"],
         "steps": trainer.place["step"],
         "validation": {key: round(value, 4) for key, value in figures.items()},
     }
@@ -237,6 +248,11 @@ def start_weights(start: str, recipe: Recipe) -> dict[str, Tensor] | None:
         return {f"backbone.{key}": value for key, value in backbone_weights().items()}
     path = Path(start)
     return read_state(path if path.is_file() else weights_file(resolve(start)))
+
+
+def start_name(start: str) -> str:
+    """As it is kept with a model: a file without its folder, but with its hash."""
+    return f"{Path(start).name} ({file_digest(Path(start))})" if Path(start).is_file() else start
 
 
 def file_digest(path: Path) -> str:

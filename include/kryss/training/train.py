@@ -64,6 +64,7 @@ class Trainer:
         out: Path,
         *,
         start: dict[str, Tensor] | None = None,
+        start_name: str = "none",
         class_weights: Tensor | None = None,
         data_digest: str = "",
         minutes: float | None = None,
@@ -72,6 +73,7 @@ class Trainer:
         new_data: bool = False,
     ) -> None:
         """``names``: what the outputs are called. ``output_of``: class to output. ``start``: weights to fill in where they fit.
+        ``start_name``: what those are called; a run that goes on keeps in ``place`` what it started from.
         ``resume``: goes on from the checkpoint in ``out`` if there is one; ``new_data``: although photos or labels are others.
         """
         self.recipe, self.names, self.samples, self.out = recipe, tuple(names), samples, out
@@ -93,7 +95,7 @@ class Trainer:
         self.looker = Looker(recipe, len(names), self.device)
         self.fingerprint, self.data_digest, self.new_data = self._fingerprint(), data_digest, new_data
         self.place: dict[str, Any] = {"stage": 0, "stage_step": 0, "step": 0, "seconds": 0.0, "best": None, "validated_at": 0.0}
-        self.place |= {"best_figures": {}, "last_figures": {}}
+        self.place |= {"best_figures": {}, "last_figures": {}, "start": start_name}
         self.convergence = Convergence()
         self.saved_at = time.monotonic()
         self.stopping = threading.Event()
@@ -350,13 +352,13 @@ class Trainer:
             )
         if saved["data"] != self.data_digest and not self.new_data:
             raise OtherRun(
-                f"{where} was made with other data ({saved['data'][:12]}, now {self.data_digest[:12]}): give the same photos and "
-                "labels, or --new-data to go on with these (the result is then that of no undisturbed run)"
+                f"{where} was made with other data ({saved['data'][:12]}, now {self.data_digest[:12]}): give the same photos, "
+                "labels and drawings, or --new-data to go on with these (the result is then that of no undisturbed run)"
             )
         self.ema = self._mean_weights()
         number = saved["place"]["stage"]
         self._enter(min(number, len(self.recipe.stages) - 1))
-        self.place = saved["place"]
+        self.place |= saved["place"]
         self.convergence = Convergence(**saved["convergence"])
         self.model.load_state_dict(saved["model"])
         self.ema.module.load_state_dict(saved["ema"])
