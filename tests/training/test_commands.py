@@ -515,7 +515,7 @@ def test_what_a_depth_network_cannot_learn_from_is_said_in_one_line(
     pytest.importorskip("numba")
     (tmp_path / "bad.yaml").write_text("seed: 1\nsteps: 3\n")
     for more, told in (
-        (["--gtsdb", str(tmp_path)], "annotations.json: a COCO data set is"),
+        (["--gtsdb", str(tmp_path)], f"neither annotations.json nor gt.txt in {tmp_path}"),
         (["--recipe", str(tmp_path / "none.yaml")], "none.yaml: No such file"),
         (["--recipe", str(tmp_path / "bad.yaml")], "bad.yaml: sizes: Field required"),
     ):
