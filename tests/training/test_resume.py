@@ -138,3 +138,13 @@ def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(tiny: Callab
         tiny(given={"resume": True, "data_digest": "b"})
     assert tiny(given={"resume": True, "data_digest": "b", "new_data": True}).place["step"] == 0
     assert tiny(given={"resume": True, "data_digest": "a"}, workers=2).place["step"] == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_checkpoint_of_a_machine_with_more_gpus_is_restored() -> None:
+    from kryss.training.state import random_states, restore_random_states
+
+    states = random_states()
+    own = states["cuda"]
+    restore_random_states({**states, "cuda": [*own, own[0]]})
+    assert all(torch.equal(a, b) for a, b in zip(random_states()["cuda"], own, strict=True))

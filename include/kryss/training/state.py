@@ -48,5 +48,5 @@ def restore_random_states(states: dict[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    # The checkpoint's machine may have had more GPUs than this one.
+    torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
