@@ -6,7 +6,7 @@ import importlib.util
 import json
 import random
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kryss.training.crops import NEGATIVE_IOU, NO_LIGHT, POSITIVE_IOU, UNKNOWN, Crops, jittered
+from kryss.training.crops import NEGATIVE_IOU, NO_LIGHT, POSITIVE_IOU, UNKNOWN, Crops, Mixture, jittered
 from kryss.training.data.photos import LabelledPhoto, is_held_out
 from kryss.training.prelabel import Find, key_of, write
 from kryss.training.recipe import RecipeError
@@ -293,6 +293,21 @@ def test_gtsdb_in_either_form_labels_its_classes_wherever_they_stand(source: dic
     same = material(recipe, {"gtsdb": tmp_path}, drawings, tmp_path / "seen.json").digest
     next(drawings.glob("*.svg")).unlink()
     assert same == made.digest != material(recipe, {"gtsdb": tmp_path}, drawings, tmp_path / "seen.json").digest
+
+
+@needs_sprites
+@pytest.mark.parametrize(("share", "told"), [(1, "nothing is left to judge by"), (0, "nothing is left to learn from")])
+def test_a_mixture_that_leaves_nothing_is_refused_before_the_training(share: int, told: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(90, 130, (240, 360, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), pixels)
+    image = {"id": 0, "file_name": "0.png", "width": 360, "height": 240}
+    sign = {"image_id": 0, "category_id": 14, "bbox": [200, 60, 40, 40]}
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign]}))
+    mixture = dict.fromkeys((part.name for part in fields(Mixture)), 0) | {"street": share}
+    recipe = ReaderRecipe.model_validate({"name": "x", "steps": 5, "mixture": mixture, "data": {"gtsdb": {"format": "gtsdb"}}})
+    with pytest.raises(RecipeError, match=told):
+        material(recipe, {"gtsdb": tmp_path}, SPRITES)
 
 
 @pytest.mark.real

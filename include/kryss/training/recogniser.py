@@ -169,6 +169,9 @@ def material(
     if recipe.mine and start:
         number = crops.mine(streets, everywhere, load_reader(start), recipe.mine)
         log.info("%d places that the reader takes for lights", number)
+    for part, what in ((crops, "learn from"), (crops.judging(held), "judge by (street, find and no_light are learnt)")):
+        if not any(part.shares):
+            raise RecipeError(f"mixture: nothing is left to {what}: give another source a share, one that the data sets have")
     found = [[find.teacher, find.kind, *find.box] for key in sorted(everywhere) for find in everywhere[key]]
     digest = hashlib.sha256(json.dumps([data_digest([*streets, *singles]), found, drawings_digest(sprites)]).encode()).hexdigest()
     return Material(crops, tuple(held), tuple(held_streets), len(streets) + len(singles), digest, left_out)
