@@ -286,6 +286,13 @@ def test_a_reader_that_was_killed_and_resumed_is_the_one_of_an_undisturbed_run(
     assert "is of another recipe" in capsys.readouterr().err
 
 
+def test_the_recipe_of_a_reader_is_checked_as_one(streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "check", "--config", config(tmp_path, READER), "--data", f"gtsdb={streets}"]) == 0
+    assert "7 photos to learn from, 1 held out; data " in capsys.readouterr().out
+    assert main(["train", "check", "reader", "--data", f"gtsdb={streets}"]) == 1
+    assert "missing: lights, gtsrb; the recipe reader takes gtsdb (gtsdb)" in capsys.readouterr().err
+
+
 def test_a_reader_learns_from_a_broken_set_only_without_what_is_broken(
     reader_command: Callable[..., list[str]], streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

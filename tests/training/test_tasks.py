@@ -86,6 +86,13 @@ def test_checking_stops_at_what_would_end_the_training(
         run("check", {**given, **placed, "data": {"gtsdb": "/nowhere"}})
 
 
+@pytest.mark.parametrize("change", [{"data": {"gtsdb": "/nowhere"}}, {"prelabels": "/nowhere/seen.json"}])
+def test_what_is_not_there_is_no_reason_to_try_again(given: dict[str, Any], change: dict[str, Any]) -> None:
+    """RecipeError fails the task at once (`kryss_airflow.final_failures`)."""
+    with pytest.raises(RecipeError, match="/nowhere"):
+        run("check", {**given, **change})
+
+
 def test_checking_stops_where_no_held_out_photo_shows_anything(given: dict[str, Any]) -> None:
     path = Path(given["data"]["gtsdb"]) / "annotations.json"
     document = json.loads(path.read_text())

@@ -255,20 +255,6 @@ def _writing() -> Iterator[None]:
         raise RecipeError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    """What cannot be read (another format) is the user's to mend: one line says what."""
-    from kryss.training.data.check import BrokenDataError
-    from kryss.training.recipe import RecipeError
-
-    try:
-        yield
-    except (RecipeError, BrokenDataError):
-        raise
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
-
-
 def _warn_of_background(options: argparse.Namespace) -> None:
     if options.prelabels is None:
         log.warning(
@@ -292,17 +278,24 @@ def run(options: argparse.Namespace) -> int:
         return parts[options.part](options)
 
 
-def _recipe(options: argparse.Namespace, default: str) -> Recipe:
-    from kryss.training.recipe import RecipeError, load_recipe
+def _recipe_name(options: argparse.Namespace, default: str) -> str | Path:
+    from kryss.training.recipe import RecipeError
 
     if options.config and options.recipe:
         raise RecipeError("give the name of a recipe or --config FILE, not both")
-    return load_recipe(options.config or options.recipe or default)
+    name: str | Path = options.config or options.recipe or default
+    return name
+
+
+def _recipe(options: argparse.Namespace, default: str) -> Recipe:
+    from kryss.training.recipe import load_recipe
+
+    return load_recipe(_recipe_name(options, default))
 
 
 def _depth(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_folder
+    from kryss.training.beforehand import check_folder, reading
     from kryss.training.depth import RECIPE, DepthRecipe, batches_of, start_entry, train
     from kryss.training.recipe import read_as
     from kryss.training.registering import register_run, write_depth
@@ -310,7 +303,7 @@ def _depth(options: argparse.Namespace) -> int:
 
     _not_taken(options)
     check_folder(options.out)
-    with _reading():
+    with reading():
         recipe = read_as(DepthRecipe, options.recipe or RECIPE)
         if options.start:
             recipe = recipe.model_copy(update={"start": options.start})
@@ -337,14 +330,21 @@ def _depth(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from kryss.training.run import material
+    from kryss.training.beforehand import reading
+    from kryss.training.data import split
+    from kryss.training.recipe import check_places
+    from kryss.training.recogniser import load_recipe_of_either
+    from kryss.training.run import data_digest, sound
 
-    with _reading():
-        made = material(_recipe(options, "transfer"), dict(options.data), skip_bad=options.skip_bad)
-    held = sum(map(len, made.held.values()))
+    recipe, places = load_recipe_of_either(_recipe_name(options, "transfer")), dict(options.data)
+    check_places(recipe.name, recipe.data, places)
+    with reading():
+        kept, left_out = sound(recipe.data, places, options.skip_bad)
+    parts = [split(photos) for photos in kept.values()]
+    learnt, held = ([photo for part in parts for photo in part[k]] for k in (0, 1))
     print(
-        f"{len(made.train)} photos to learn from, {held} held out; data {made.digest[:16]}; "
-        f"left out: {made.left_out or 'nothing'}"
+        f"{len(learnt)} photos to learn from, {len(held)} held out; data {data_digest(learnt)[:16]}; "
+        f"left out: {left_out or 'nothing'}"
     )
     return 0
 
@@ -352,7 +352,15 @@ def _check(options: argparse.Namespace) -> int:
 def _detector(options: argparse.Namespace) -> int:
     # Threads that wait for each other must not burn the cores that others need; read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_device, check_folder, check_held_out, check_names, check_sprites, check_start
+    from kryss.training.beforehand import (
+        check_device,
+        check_folder,
+        check_held_out,
+        check_names,
+        check_sprites,
+        check_start,
+        reading,
+    )
     from kryss.training.registering import register_run
     from kryss.training.run import judge_model, material, train_detector
     from kryss.vision.registry import model_key
@@ -367,7 +375,7 @@ def _detector(options: argparse.Namespace) -> int:
     check_device(options.device, recipe.precision)
     check_start(options.start or recipe.start, recipe)
     _warn_of_background(options)
-    with _reading():
+    with reading():
         made = material(recipe, dict(options.data), options.prelabels, options.skip_bad)
     check_held_out(recipe, made, not options.no_judge)
     outcome = train_detector(
@@ -399,20 +407,17 @@ def _detector(options: argparse.Namespace) -> int:
 
 def _reader(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_device, check_folder, check_sprites
-    from kryss.training.recipe import RecipeError
+    from kryss.training.beforehand import check_device, check_folder, check_sprites, reading
     from kryss.training.recogniser import load_reader_recipe, material, train_reader
 
-    if options.config and options.recipe:
-        raise RecipeError("give the name of a recipe or --config FILE, not both")
-    recipe = load_reader_recipe(options.config or options.recipe or "reader")
+    recipe = load_reader_recipe(_recipe_name(options, "reader"))
     if options.start:
         recipe = recipe.model_copy(update={"start": options.start})
     check_folder(options.out)
     check_sprites(options.sprites)
     check_device(options.device)
     _warn_of_background(options)
-    with _reading():
+    with reading():
         made = material(recipe, dict(options.data), options.sprites, options.prelabels, options.skip_bad)
     trained = train_reader(recipe, made, options.out, resume=options.resume, device=options.device)
     file = options.out / "reader.safetensors"
@@ -422,7 +427,7 @@ def _reader(options: argparse.Namespace) -> int:
 
 def _join(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kryss.training.beforehand import check_device, check_folder
+    from kryss.training.beforehand import check_device, check_folder, reading
     from kryss.training.recipe import RecipeError, load_recipe
     from kryss.training.recogniser import start_file
     from kryss.training.registering import MODEL, held_out_truths, inference_options, join, recipe_of, register_run
@@ -435,7 +440,7 @@ def _join(options: argparse.Namespace) -> int:
         raise RecipeError(f"READER {options.reader!r}: give the file of a reader, or a model that has one")
     check_folder(options.out)
     check_device(options.device)
-    with _reading():
+    with reading():
         recipe = load_recipe(options.config) if options.config else recipe_of(finder)
         truths, left_out = held_out_truths(recipe, dict(options.data), reader, options.skip_bad)
         truths |= {area.name: read_area(area) for area in options.area}
@@ -451,7 +456,7 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _prelabel(options: argparse.Namespace) -> int:
-    from kryss.training.beforehand import check_folder
+    from kryss.training.beforehand import check_folder, reading
     from kryss.training.prelabel import read
     from kryss.training.prelabel import run as look
     from kryss.training.recipe import check_places
@@ -460,7 +465,7 @@ def _prelabel(options: argparse.Namespace) -> int:
     recipe, places = _recipe(options, "street-lite0"), dict(options.data)
     check_places(recipe.name, recipe.data, places, whole=False)
     check_folder(options.out.parent)
-    with _reading():
+    with reading():
         if options.out.exists():
             read(options.out)
         kept, _ = sound(recipe.data, places, options.skip_bad)
@@ -470,13 +475,13 @@ def _prelabel(options: argparse.Namespace) -> int:
 
 
 def _compose(options: argparse.Namespace) -> int:
-    from kryss.training.beforehand import check_folder, check_sprites
+    from kryss.training.beforehand import check_folder, check_sprites, reading
     from kryss.training.compose import write_from_folder
 
     check_folder(options.out)
     check_sprites(options.sprites)
     _warn_of_background(options)
-    with _reading():
+    with reading():
         print(
             write_from_folder(
                 options.photos, options.sprites, options.number, options.out, options.seed, options.side, options.prelabels

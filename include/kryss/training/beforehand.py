@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -12,6 +14,21 @@ from kryss.training.recipe import Recipe, RecipeError, matches
 
 if TYPE_CHECKING:
     from kryss.training.run import Material
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """What is not there or cannot be read (another format) is the user's to mend: RecipeError says what, in one line."""
+    from kryss.training.data.check import BrokenDataError
+
+    try:
+        yield
+    except (RecipeError, BrokenDataError):
+        raise
+    except FileNotFoundError as error:
+        raise RecipeError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def check_folder(out: Path) -> None:

@@ -217,13 +217,16 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def load_recipe(name: str | Path) -> Recipe:
     """A file, or the name of one that ships."""
-    path = Path(name)
-    if not path.suffix:
-        path = RECIPES / f"{name}.yaml"
+    return read_as(Recipe, recipe_file(name))
+
+
+def recipe_file(name: str | Path, kind: str = "", shipped: str = "*") -> Path:
+    """A file, or that of a recipe that ships; RecipeError names those of the pattern ``shipped`` where there is none."""
+    path = Path(name) if Path(name).suffix else RECIPES / f"{name}.yaml"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe {str(name)!r}: give a YAML file or one of {shipped}")
-    return read_as(Recipe, path)
+        known = ", ".join(sorted(one.stem for one in RECIPES.glob(f"{shipped}.yaml")))
+        raise RecipeError(f"no recipe {str(name)!r}{kind}: give a YAML file or one of {known}")
+    return path
 
 
 def read_as(kind: type[Kind], path: Path) -> Kind:

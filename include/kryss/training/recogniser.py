@@ -17,7 +17,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ from kryss.training.crops import Crops, Mixture, jittered, touched
 from kryss.training.data.photos import LabelledPhoto, Ltrb, split
 from kryss.training.logs import Table
 from kryss.training.prelabel import Find, key_of, read, refined
-from kryss.training.recipe import RECIPES, OtherRun, RecipeError, check_places, read_as
 from kryss.training.recipe import DataSet as Source
+from kryss.training.recipe import OtherRun, Recipe, RecipeError, check_places, read_as, recipe_file
 from kryss.training.run import data_digest, drawings_digest, sound, start_name
 from kryss.training.state import random_states, restore_random_states, save_atomically
 from kryss.vision.boxes import iou
@@ -112,11 +112,17 @@ class ReaderRecipe(BaseModel):
 
 def load_reader_recipe(name: str | Path) -> ReaderRecipe:
     """A file, or the name of one that ships."""
-    path = Path(name) if Path(name).suffix else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        shipped = ", ".join(sorted(one.stem for one in RECIPES.glob("reader*.yaml")))
-        raise RecipeError(f"no recipe {str(name)!r} of a reader: give a YAML file or one of {shipped}")
-    return read_as(ReaderRecipe, path)
+    return read_as(ReaderRecipe, recipe_file(name, " of a reader", "reader*"))
+
+
+def load_recipe_of_either(name: str | Path) -> Recipe | ReaderRecipe:
+    """A recipe of a detector, or of a reader: that one has ``steps`` of its own, a detector's has them in its stages."""
+    path = recipe_file(name)
+    with suppress(yaml.YAMLError, UnicodeDecodeError):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and "steps" in document:
+            return read_as(ReaderRecipe, path)
+    return read_as(Recipe, path)
 
 
 @dataclass(frozen=True, slots=True)

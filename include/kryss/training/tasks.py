@@ -29,13 +29,15 @@ def run(part: str, params: Params, run_id: str) -> dict[str, Any]:
 
 
 def _material(params: Params) -> tuple[Any, Any]:
+    from kryss.training.beforehand import reading
     from kryss.training.recipe import load_recipe
     from kryss.training.run import material
 
     recipe = load_recipe(params["recipe"])
     places = {name: Path(path) for name, path in params["data"].items()}
     prelabels = Path(params["prelabels"]) if params.get("prelabels") else None
-    return recipe, material(recipe, places, prelabels, bool(params.get("skip_bad")))
+    with reading():
+        return recipe, material(recipe, places, prelabels, bool(params.get("skip_bad")))
 
 
 def _check(params: Params, out: Path) -> dict[str, Any]:
