@@ -121,7 +121,7 @@ def release(url: str, folder: Path) -> int:
             with store.transaction(CODE) as tx:
                 tx.record_release(published, inputs, rows.known)
 
-        inputs = Inputs("kryss-street-lite0@2", "bench", 0, None, image_url=IMAGE_URL)
+        inputs = Inputs("kryss-street-lite0@2.1", "bench", 0, None, image_url=IMAGE_URL)
         publish(rows, str(folder), town, date(2026, 6, 1), inputs, record=record, since={})
         return rows.summary().objects
 

@@ -92,7 +92,7 @@ def made_objects(rows: int) -> list[StreetObject]:
                 ),
                 misses=tuple(str(draw.randrange(10**14, 10**16)) for _ in range(draw.choice((0,) * 9 + (2,)))),
                 facing_deg=draw.uniform(0, 360),
-                model_key="kryss-street-lite0@2",
+                model_key="kryss-street-lite0@2.1",
                 method="known-size/sfm",
                 height_m=draw.uniform(1.5, 4),
                 height_sigma_m=draw.uniform(0.05, 0.5),
@@ -420,7 +420,7 @@ INSERT INTO kryss.object_version (code, object_id, class_name, geom, covariance_
 SELECT '{CODE}', o.id, 'regulatory--stop--g1', ST_SetSRID(ST_MakePoint(o.lon + night * 1e-6, o.lat), 4326), 1, 0.1, 2, 3,
     timestamptz '2025-01-01Z' + o.n * interval '1 second', timestamptz '2025-06-01Z' + o.n * interval '1 second', 'standing', 0.9,
     ARRAY[(10000000000000 + o.n)::text, (20000000000000 + night)::text, '30000000000000'], '{{0,1,2}}', '{{}}', 90, 2.5, 0.1,
-    'kryss-street-lite0@2', 'known-size/sfm', 'evidence',
+    'kryss-street-lite0@2.1', 'known-size/sfm', 'evidence',
     tstzrange(timestamptz '2026-01-01Z' + night * interval '1 day',
               CASE WHEN night < {NIGHTS} THEN timestamptz '2026-01-01Z' + (night + 1) * interval '1 day' END, '[)'),
     CASE WHEN night > 1 THEN timestamptz '2026-01-01Z' + night * interval '1 day' END

@@ -25,7 +25,7 @@ from kryss.store import open_store
 DELETED = ("1003", "1041", "1051")
 DELETED_AT = datetime(2026, 6, 1, tzinfo=UTC)
 AFTER = DELETED_AT + timedelta(days=1)
-MODEL = "kryss-street-lite0@2"
+MODEL = "kryss-street-lite0@2.1"
 
 
 class Place:

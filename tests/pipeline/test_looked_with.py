@@ -44,11 +44,11 @@ def test_of_an_ensemble_the_options_of_its_members_are_told_too(weights: Path) -
     registry.write_entry(small)
     both = Weights(
         "both", "1", "detect", "ensemble", "wbf", "none", "test",
-        options={"members": ["kryss-street-lite0@2", "small@1"]}, inference=Inference(nms=Suppression(iou=0.55)),
+        options={"members": ["kryss-street-lite0@2.1", "small@1"]}, inference=Inference(nms=Suppression(iou=0.55)),
     )  # fmt: skip
     told = stages.looked_with(both)
     assert told["inference"] == {"nms": {"iou": 0.55}}
-    assert told["members"]["kryss-street-lite0@2"] == stages.looked_with(shipped)
+    assert told["members"]["kryss-street-lite0@2.1"] == stages.looked_with(shipped)
     assert told["members"]["small@1"]["inference"]["scales"] == [1.0, 0.7]
     registry.write_entry(replace(small, inference=replace(small.inference, min_side=999)))
     assert stages.looked_with(both)["members"] != told["members"], "the ensemble's own digest does not see this"

@@ -466,8 +466,8 @@ def test_what_cannot_be_joined_is_said_in_one_line(
     assert "no recipe 'nothing'" in last("--config", "nothing")
     assert "is the finder: give another --out" in last("--out", str(networks / "finder"))
     with pytest.raises(SystemExit):
-        main([*command, "--name", "kryss-street-lite0@2"])
-    assert "kryss-street-lite0@2 ships with Kryss" in capsys.readouterr().err
+        main([*command, "--name", "kryss-street-lite0@2.1"])
+    assert "kryss-street-lite0@2.1 ships with Kryss" in capsys.readouterr().err
 
 
 # Depth

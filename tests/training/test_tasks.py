@@ -66,7 +66,7 @@ def test_checking_counts_and_stops_at_what_is_broken(given: dict[str, Any]) -> N
 
 def test_a_name_that_no_model_can_have_is_said_before_anything_is_read(given: dict[str, Any]) -> None:
     with pytest.raises(NotRegistered, match="ships with Kryss"):
-        run("check", {**given, "name": "kryss-street-lite0@2", "data": {"gtsdb": "/nowhere"}})
+        run("check", {**given, "name": "kryss-street-lite0@2.1", "data": {"gtsdb": "/nowhere"}})
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_what_only_members_of_an_ensemble_do_is_refused(
     registry.write_entry(replace(resolve("kryss-street-lite0"), name="second", version="1"))
     both = Weights(
         "both", "1", "detect", "ensemble", "wbf", "none", "test",
-        options={"members": ["kryss-street-lite0@2", "second@1"]}, inference=Inference(**option),
+        options={"members": ["kryss-street-lite0@2.1", "second@1"]}, inference=Inference(**option),
     )  # fmt: skip
     with pytest.raises(ValueError, match=f"both@1: {named} of an ensemble would do nothing"):
         detector_of(both, "cpu")

@@ -368,7 +368,7 @@ def test_a_calibration_that_does_not_rise_is_refused(knots: tuple[tuple[float, f
 def test_an_entry_under_a_key_that_ships_does_not_take_its_place(
     mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shipped = resolve("kryss-street-lite0@2")
+    shipped = resolve("kryss-street-lite0@2.1")
     registry.write_entry(replace(shipped, sha256="0" * 64))
-    assert resolve("kryss-street-lite0@2").sha256 == resolve("kryss-street-lite0").sha256 == shipped.sha256
-    assert "kryss-street-lite0@2 ships with Kryss" in caplog.text
+    assert resolve("kryss-street-lite0@2.1").sha256 == resolve("kryss-street-lite0").sha256 == shipped.sha256
+    assert "kryss-street-lite0@2.1 ships with Kryss" in caplog.text
