@@ -140,6 +140,16 @@ def test_a_checkpoint_of_another_recipe_or_of_other_data_is_refused(tiny: Callab
     assert tiny(given={"resume": True, "data_digest": "a"}, workers=2).place["step"] == 0
 
 
+def test_a_kill_between_a_validation_and_its_checkpoint_leaves_one_row_of_it(tmp_path: Path) -> None:
+    from kryss.training.logs import Journal
+
+    for begun, steps in ((0, (2, 4)), (4, (4, 6))):
+        with Journal(tmp_path, begun, ["ap"]) as journal:
+            for step in steps:
+                journal.validation(step, "heads", {"ap": 0.5})
+    assert rows(tmp_path / "validation.csv") == [[str(step), "heads", "0.5"] for step in (2, 4, 6)]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_checkpoint_of_a_machine_with_more_gpus_is_restored() -> None:
     from kryss.training.state import random_states, restore_random_states

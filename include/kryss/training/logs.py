@@ -47,6 +47,9 @@ class Journal:
             self._board.add_scalar(f"training/{key}", value, step)
 
     def validation(self, step: int, stage: str, figures: Mapping[str, float]) -> None:
+        """A run that was killed between a validation and its checkpoint judges again: the row is there already."""
+        if step in self._figures.kept:
+            return
         self._figures.add({"step": step, "stage": stage, **figures})
         for key, value in figures.items():
             self._board.add_scalar(f"validation/{key}", value, step)
@@ -64,10 +67,13 @@ class Table:
             with path.open(newline="", encoding="utf-8") as file:
                 # A kill may have cut the last row off.
                 rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit() and None not in row.values()]
+        rows = [row for row in rows if int(row["step"]) <= step]
+        self.kept = {int(row["step"]) for row in rows}
+        """The steps of the rows that were there before."""
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns, restval="", extrasaction="ignore")
         self._writer.writeheader()
-        self._writer.writerows(row for row in rows if int(row["step"]) <= step)
+        self._writer.writerows(rows)
         self._file.flush()
 
     def add(self, row: Mapping[str, object]) -> None:
