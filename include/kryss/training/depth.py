@@ -231,7 +231,7 @@ def train(
     checkpoint, of_run = out / CHECKPOINT, run_digest(recipe, batches.photos, steps)
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state.get("of_run", of_run) != of_run:  # checkpoints of kryss-depth@1 do not say
+        if state.get("of_run") != of_run:
             raise OtherRun(f"{checkpoint} is of another recipe, other data, another start or other --steps: give another --out")
         model.load_state_dict(state["model"])
         mean.load_state_dict(state["mean"])
