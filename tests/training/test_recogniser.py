@@ -274,15 +274,20 @@ def test_shipped_recipes_are_valid_and_bad_ones_are_named(tmp_path: Path) -> Non
         material(load_reader_recipe("reader"), {}, SPRITES)
 
 
+def one_photo(folder: Path) -> None:
+    """GTSDB as COCO: a grey photo, 360 x 240, with one sign."""
+    (folder / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(90, 130, (240, 360, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "images" / "0.png"), pixels)
+    image = {"id": 0, "file_name": "0.png", "width": 360, "height": 240}
+    sign = {"image_id": 0, "category_id": 14, "bbox": [200, 60, 40, 40]}
+    (folder / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign]}))
+
+
 @needs_sprites
 @pytest.mark.parametrize("source", [{"format": "gtsdb"}, {"format": "coco", "ids": "gtsdb"}])
 def test_gtsdb_in_either_form_labels_its_classes_wherever_they_stand(source: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    pixels = np.random.default_rng(0).integers(90, 130, (240, 360, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "images" / "0.png"), pixels)
-    image = {"id": 0, "file_name": "0.png", "width": 360, "height": 240}
-    sign = {"image_id": 0, "category_id": 14, "bbox": [200, 60, 40, 40]}
-    (tmp_path / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign]}))
+    one_photo(tmp_path)
     key = key_of(LabelledPhoto(0, tmp_path / "images" / "0.png", 360, 240, ()))
     write([(key, [Find((20, 150, 50, 180), 0.4, "sign", "finder")])], tmp_path / "seen.json")
     recipe = ReaderRecipe.model_validate({"name": "x", "steps": 5, "data": {"gtsdb": source}})
@@ -298,12 +303,7 @@ def test_gtsdb_in_either_form_labels_its_classes_wherever_they_stand(source: dic
 @needs_sprites
 @pytest.mark.parametrize(("share", "told"), [(1, "nothing is left to judge by"), (0, "nothing is left to learn from")])
 def test_a_mixture_that_leaves_nothing_is_refused_before_the_training(share: int, told: str, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    pixels = np.random.default_rng(0).integers(90, 130, (240, 360, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "images" / "0.png"), pixels)
-    image = {"id": 0, "file_name": "0.png", "width": 360, "height": 240}
-    sign = {"image_id": 0, "category_id": 14, "bbox": [200, 60, 40, 40]}
-    (tmp_path / "annotations.json").write_text(json.dumps({"images": [image], "annotations": [sign]}))
+    one_photo(tmp_path)
     mixture = dict.fromkeys((part.name for part in fields(Mixture)), 0) | {"street": share}
     recipe = ReaderRecipe.model_validate({"name": "x", "steps": 5, "mixture": mixture, "data": {"gtsdb": {"format": "gtsdb"}}})
     with pytest.raises(RecipeError, match=told):
